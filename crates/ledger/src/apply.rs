@@ -1,0 +1,198 @@
+//! The one door: money moves in [`Ledger::apply`] and nowhere else (A2).
+//!
+//! Each request passes three questions. *Has its key an outcome?* Then that is the answer, for ever (A4). *What falls
+//! due first?* The records it names are brought up to log time. *What does the command do?* Everything is checked,
+//! then everything is changed; a "no" changes nothing and is remembered like a "yes".
+
+use crate::batch::{Batch, Command, Request};
+use crate::cold::{ColdName, KeptOutcome};
+use crate::fetched::Fetched;
+use crate::hold::HoldState;
+use crate::id::{AccountId, HoldId, Time};
+use crate::key::{KEY_SKEW_MS, Key, Operation};
+use crate::ledger::Ledger;
+use crate::outcome::{Answer, Outcome, Posted};
+use crate::rejection::Rejection;
+
+/// Due records that one batch touches although nobody asked for them: a bounded piece of work beside the requests.
+pub const TIMERS_PER_BATCH_MAX: usize = 256;
+
+impl Ledger {
+    /// Applies one committed batch, and returns one answer per request, in order.
+    ///
+    /// # Panics
+    /// When the log itself is wrong: an index that does not grow, or records fetched for another state. A replica that
+    /// sees that must stop, not answer.
+    pub fn apply(&mut self, index: u64, batch: &Batch, fetched: &Fetched) -> Vec<Answer> {
+        assert!(index > self.index, "entry {index} after entry {}", self.index);
+        assert_eq!(
+            fetched.evictions, self.evictions,
+            "records left memory between fetch and apply"
+        );
+        self.index = index;
+        // A stamp is a proposal: a new leader may stamp below an entry it has not applied yet (A7).
+        self.now = self.now.max(batch.at());
+        self.retention.passes(self.now, index);
+
+        let answers = batch
+            .items()
+            .zip(0_u16..)
+            .map(|((request, fingerprint), position)| {
+                self.apply_once(position, request, fingerprint, fetched)
+            })
+            .collect();
+        self.expire_due();
+        self.settle_digest();
+        answers
+    }
+
+    /// Calls `ask` for every record that the batch names and memory lacks. The caller looks them up in the volumes and
+    /// puts what it finds into [`Self::begin_fetch`]'s value; what it does not find does not exist.
+    pub fn missing(&self, batch: &Batch, mut ask: impl FnMut(ColdName)) {
+        for request in batch.requests() {
+            let scoped = request.scoped_key();
+            if self.recent.outcome(&scoped).is_none() {
+                ask(ColdName::Outcome(scoped));
+            }
+            match &request.command {
+                Command::Hold { hold, .. }
+                | Command::Post { hold, .. }
+                | Command::Void { hold } => {
+                    if self.hold(hold).is_none() {
+                        ask(ColdName::Hold(*hold));
+                    }
+                }
+                Command::Reverse { credit, transfer } => {
+                    self.missing_transfer(*credit, *transfer, &mut ask);
+                }
+                Command::Open { .. }
+                | Command::Freeze { .. }
+                | Command::Unfreeze { .. }
+                | Command::Close { .. }
+                | Command::Transfer { .. }
+                | Command::MultiTransfer { .. }
+                | Command::ForgetKeys { .. } => {}
+            }
+        }
+    }
+
+    /// Executes a request the first time it is seen, and repeats its outcome ever after.
+    fn apply_once(
+        &mut self,
+        position: u16,
+        request: &Request,
+        fingerprint: u128,
+        fetched: &Fetched,
+    ) -> Answer {
+        let scoped = request.scoped_key();
+        match self.kept(&scoped, fetched) {
+            Some(kept) if kept.fingerprint == fingerprint => {
+                Answer { outcome: kept.outcome, replayed: true }
+            }
+            Some(_) => Answer { outcome: Err(Rejection::KeyReused), replayed: false },
+            None => {
+                if let Err(too_old) = self.check_key(request.key) {
+                    return Answer { outcome: Err(too_old), replayed: false };
+                }
+                let outcome = self.execute(position, request, fetched);
+                self.recent
+                    .keep_outcome(scoped, KeptOutcome { fingerprint, outcome, at: self.now });
+                Answer { outcome, replayed: false }
+            }
+        }
+    }
+
+    /// A key that says it was made before the cut-off may have been used and forgotten.
+    fn check_key(&self, key: Key) -> Result<(), Rejection> {
+        let cut_off = self.retention.cut_off();
+        let too_old = |made| cut_off > Time(0) && made < cut_off.plus_ms(KEY_SKEW_MS);
+        if key.time().is_some_and(too_old) { Err(Rejection::KeyTooOld { cut_off }) } else { Ok(()) }
+    }
+
+    fn execute(&mut self, position: u16, request: &Request, fetched: &Fetched) -> Outcome {
+        let Request { tenant, command, .. } = request;
+        self.touch(command);
+        match command {
+            Command::Open { account, currency, kind, opening } => {
+                self.open(position, *tenant, (*account, *currency, *kind), *opening)?;
+            }
+            Command::Freeze { account, scope, authority } => {
+                self.freeze_account(*tenant, *account, *authority, *scope)?;
+            }
+            Command::Unfreeze { account, authority } => {
+                self.unfreeze_account(*tenant, *account, *authority)?;
+            }
+            Command::Close { account } => self.close(*tenant, *account)?,
+            Command::Transfer { debit, credit, amount, currency } => {
+                let leg = crate::batch::Leg { debit: *debit, credit: *credit, amount: *amount };
+                self.transfer(position, *tenant, *currency, leg)?;
+            }
+            Command::MultiTransfer { initiator, currency, legs } => {
+                self.multi_transfer(position, *tenant, (*initiator, *currency), legs)?;
+            }
+            Command::Hold { .. } => self.place_hold(*tenant, command, fetched)?,
+            Command::Post { .. } => self.post_hold(position, *tenant, command, fetched)?,
+            Command::Void { hold } => self.void_hold(*tenant, *hold, fetched)?,
+            Command::Reverse { credit, transfer } => {
+                self.reverse(position, *tenant, (*credit, *transfer), fetched)?;
+            }
+            Command::ForgetKeys { books, before } => self.forget_keys(*tenant, *books, *before)?,
+        }
+        Ok(Posted { transfer: self.transfer_at(position), at: self.now })
+    }
+
+    /// Brings the records that a command names up to log time.
+    fn touch(&mut self, command: &Command) {
+        match command.operation() {
+            Operation::Open | Operation::ForgetKeys => {}
+            Operation::Post | Operation::Void => {
+                self.touch_hold(HoldId::from_u128(command.subject()));
+            }
+            Operation::Freeze
+            | Operation::Unfreeze
+            | Operation::Close
+            | Operation::Transfer
+            | Operation::Hold
+            | Operation::Reverse => self.touch_account(AccountId::from_u128(command.subject())),
+        }
+        if let Command::MultiTransfer { legs, .. } = command {
+            for leg in legs {
+                self.touch_account(leg.debit);
+            }
+        }
+    }
+
+    pub(crate) fn touch_account(&mut self, id: AccountId) {
+        if self.accounts.get(&id).is_none_or(|stored| stored.account.holds == 0) {
+            return;
+        }
+        loop {
+            let first = self.holds.due_of(id, self.now).next().map(|hold| hold.id);
+            let Some(due) = first else { return };
+            self.expire(due);
+        }
+    }
+
+    fn touch_hold(&mut self, id: HoldId) {
+        if self.holds.get(&id).is_some_and(|hold| hold.expires_at <= self.now) {
+            self.expire(id);
+        }
+    }
+
+    /// Expires what nobody asked for, a bounded number: a late timer delays a notice, never a decision.
+    fn expire_due(&mut self) {
+        for _ in 0..TIMERS_PER_BATCH_MAX {
+            let first = self.holds.first_due(self.now).map(|hold| hold.id);
+            let Some(due) = first else { return };
+            self.expire(due);
+        }
+    }
+
+    fn expire(&mut self, id: HoldId) {
+        let hold = *self.holds.get(&id).expect("only active holds fall due");
+        let account = self.accounts.get(&hold.debit).expect("a hold's account exists").account;
+
+        self.write_account(account.after_release(hold.remaining, true), None);
+        self.end_hold(&hold, hold.ended(HoldState::Expired, self.now));
+    }
+}

@@ -1,0 +1,331 @@
+//! An image of the ledger at one log index, taken in a moment and written at leisure.
+//!
+//! It has two parts. The *generation* is what still changes: accounts, active holds, and the ledger's own facts, in
+//! pages. The *volume* is what never changes again: the outcomes, postings, ended holds and reversals of the chunks that
+//! no volume has yet. An image shares its pages with the ledger, which copies a page before it writes one that an image
+//! holds.
+
+use std::sync::Arc;
+
+use bincode::{Decode, Encode};
+
+use crate::account::Account;
+use crate::account::AccountKind;
+use crate::amount::Currency;
+use crate::codec;
+use crate::cold::{ColdName, ColdRecord, Corrupt, KeptOutcome, PostingBody};
+use crate::hash;
+use crate::hold::Hold;
+use crate::id::{AccountId, Time, TransferId};
+use crate::journal::LinePlace;
+use crate::journal::{JournalKind, Posting, Row};
+use crate::key::ScopedKey;
+use crate::ledger::{Books, Ledger, Stored};
+use crate::recent::Chunk;
+use crate::retention::Retention;
+use crate::slots::Shards;
+use crate::table::Page;
+
+/// The ledger's own facts, beside its records.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+struct Facts {
+    shard: u16,
+    shards: u16,
+    index: u64,
+    now: Time,
+    retention: Retention,
+    totals: Vec<(Currency, AccountKind, i128)>,
+    accounts: u64,
+    holds: u64,
+    sealed: u128,
+    next_chunk: u64,
+    digest: u128,
+}
+
+const FACTS: &[u8] = b"f";
+
+/// The ledger at one log index.
+#[derive(Debug)]
+pub struct Image {
+    facts: Facts,
+    accounts: Vec<Arc<Page<Stored>>>,
+    holds: Vec<Arc<Page<Hold>>>,
+    chunks: Vec<Arc<Chunk>>,
+    shard: u16,
+}
+
+impl Ledger {
+    /// Takes an image. What happens from now on gathers in a new chunk.
+    pub fn freeze(&mut self) -> Image {
+        let digest = self.digest();
+        let chunks = self.recent.freeze();
+        let sealing = chunks.iter().fold(0_u128, |sum, chunk| sum.wrapping_add(chunk.digest));
+        let totals = self.totals.iter().map(|((currency, kind), sum)| (*currency, *kind, *sum));
+        let count = |len: usize| u64::try_from(len).expect("a length fits");
+        let facts = Facts {
+            shard: self.books.shard,
+            shards: self.books.shards.count(),
+            index: self.index,
+            now: self.now,
+            retention: self.retention.clone(),
+            totals: totals.collect(),
+            accounts: count(self.accounts.len()),
+            holds: count(self.holds.len()),
+            sealed: self.sealed.wrapping_add(sealing),
+            next_chunk: self.recent.open_number(),
+            digest,
+        };
+        Image {
+            shard: self.books.shard,
+            facts,
+            accounts: self.accounts.image(),
+            holds: self.holds.image(),
+            chunks,
+        }
+    }
+
+    /// Lets go of the records that an image's volume has, once it is durable.
+    pub fn evict(&mut self, image: u64) {
+        self.evictions = self.evictions.saturating_add(1);
+        self.sealed = self.sealed.wrapping_add(self.recent.evict(image));
+    }
+}
+
+impl Image {
+    /// The log index at which it was taken.
+    #[must_use]
+    pub const fn index(&self) -> u64 {
+        self.facts.index
+    }
+
+    /// Its number: what to tell [`Ledger::evict`] when it is durable.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.facts.next_chunk.saturating_sub(1)
+    }
+
+    /// How many records the generation has.
+    #[must_use]
+    pub const fn records(&self) -> u64 {
+        self.facts.accounts.saturating_add(self.facts.holds).saturating_add(1)
+    }
+
+    /// The digest of the whole ledger, wherever its records lie.
+    #[must_use]
+    pub const fn digest(&self) -> u128 {
+        self.facts.digest
+    }
+
+    /// What was decided before this log time has been forgotten when the image was taken. The checkpoint, and what comes
+    /// after it in the log, need no volume whose last record is older.
+    #[must_use]
+    pub const fn cut_off(&self) -> Time {
+        self.facts.retention.cut_off()
+    }
+
+    /// The digest of the records that this image's volume will have.
+    #[must_use]
+    pub fn cold_digest(&self) -> u128 {
+        self.chunks.iter().fold(0, |sum: u128, chunk| sum.wrapping_add(chunk.digest))
+    }
+
+    /// The log times of the first and the last record of the volume; `None` when it would be empty.
+    #[must_use]
+    pub fn times(&self) -> Option<(Time, Time)> {
+        let times = self.chunks.iter().filter_map(|chunk| chunk.times);
+        times.reduce(|(first, _), (_, last)| (first, last))
+    }
+
+    /// The pages of the generation, in the order of their names.
+    pub fn pages(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+        let accounts = (0_u32..).zip(&self.accounts).map(|(number, page)| {
+            let rows: Vec<Account> = page.iter().flatten().map(|stored| stored.account).collect();
+            (page_name(b'a', number), page_bytes(&rows))
+        });
+        let holds = (0_u32..).zip(&self.holds).map(|(number, page)| {
+            let rows: Vec<Hold> = page.iter().flatten().copied().collect();
+            (page_name(b'h', number), page_bytes(&rows))
+        });
+        let facts = std::iter::once_with(|| (FACTS.to_vec(), page_bytes(&self.facts)));
+        accounts.chain(facts).chain(holds)
+    }
+
+    /// The records of the volume, in the order of their names.
+    pub fn cold_records(&self) -> impl Iterator<Item = ColdRecord> {
+        let holds = self.ended_holds().map(|hold| ColdRecord::new(&ColdName::Hold(hold.id), &hold));
+        let legs = self.legs().map(|(transfer, (legs, at, kind))| {
+            ColdRecord::new(&ColdName::Legs(transfer), &(legs, at, kind))
+        });
+        let outcomes = self
+            .outcomes()
+            .map(|(scoped, kept)| ColdRecord::new(&ColdName::Outcome(scoped), &kept));
+        let postings = self.postings().map(|posting| {
+            ColdRecord::new(&ColdName::Posting(posting.key), &PostingBody::of(&posting))
+        });
+        let reversals = self
+            .reversals()
+            .map(|(transfer, by)| ColdRecord::new(&ColdName::Reversal(transfer), &by));
+        holds.chain(legs).chain(outcomes).chain(postings).chain(reversals)
+    }
+
+    fn ended_holds(&self) -> impl Iterator<Item = Hold> {
+        let mut holds: Vec<Hold> =
+            self.chunks.iter().flat_map(|chunk| chunk.holds.values().copied()).collect();
+        holds.sort_unstable_by_key(|hold| hold.id);
+        holds.into_iter()
+    }
+
+    fn legs(
+        &self,
+    ) -> impl Iterator<Item = (TransferId, (Vec<crate::batch::Leg>, Time, JournalKind))> {
+        self.chunks
+            .iter()
+            .flat_map(|chunk| {
+                chunk.rows.iter().filter(|row| row.leg == 1).map(move |row| (chunk, row))
+            })
+            .map(|(chunk, row)| {
+                let legs = chunk.legs(row.index, row.position).map(|row| crate::batch::Leg {
+                    debit: row.debit,
+                    credit: row.credit,
+                    amount: row.amount,
+                });
+                (row.transfer(self.shard), (legs.collect(), row.at, row.kind))
+            })
+    }
+
+    fn outcomes(&self) -> impl Iterator<Item = (ScopedKey, KeptOutcome)> {
+        let mut outcomes: Vec<(ScopedKey, KeptOutcome)> =
+            self.chunks.iter().flat_map(|chunk| chunk.outcomes()).collect();
+        outcomes.sort_unstable_by_key(|(scoped, _)| {
+            (scoped.tenant, scoped.subject, scoped.operation, scoped.key)
+        });
+        outcomes.into_iter()
+    }
+
+    fn postings(&self) -> impl Iterator<Item = Posting> {
+        let mut lines: Vec<(AccountId, bool, &Row, &Chunk)> = Vec::new();
+        for chunk in &self.chunks {
+            for row in chunk.rows.iter() {
+                lines.push((row.debit, false, row, chunk));
+                lines.push((row.credit, true, row, chunk));
+            }
+        }
+        lines.sort_unstable_by_key(|(account, is_credit, row, _)| {
+            (*account, row.index, row.position, row.leg, *is_credit)
+        });
+        lines.into_iter().map(|(_, is_credit, row, chunk)| {
+            let reverses = chunk.reverses.get(&(row.index, row.position)).copied();
+            if is_credit { row.credit_posting(reverses) } else { row.debit_posting(reverses) }
+        })
+    }
+
+    fn reversals(&self) -> impl Iterator<Item = (TransferId, TransferId)> {
+        let mut reversals: Vec<(TransferId, TransferId)> = self
+            .chunks
+            .iter()
+            .flat_map(|chunk| chunk.reversals.iter().map(|(transfer, by)| (*transfer, *by)))
+            .collect();
+        reversals.sort_unstable();
+        reversals.into_iter()
+    }
+}
+
+fn page_name(kind: u8, number: u32) -> Vec<u8> {
+    let mut name = vec![kind];
+    name.extend_from_slice(&number.to_be_bytes());
+    name
+}
+
+/// A page is a whole that is stored by itself: a version byte stands in front.
+fn page_bytes(content: &impl Encode) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(16 << 10);
+    bytes.push(codec::FORMAT);
+    codec::put_cold(content, &mut bytes);
+    bytes
+}
+
+fn read_page<T: Decode<()>>(value: &[u8]) -> Result<T, Corrupt> {
+    let (version, content) =
+        value.split_first().ok_or_else(|| Corrupt::new("page", "it is empty"))?;
+    if *version != codec::FORMAT {
+        return Err(Corrupt::new("page", format!("it is of format {version}")));
+    }
+    codec::get_cold(content).map_err(|error| Corrupt::new("page", error.to_string()))
+}
+
+/// A ledger on its way back from a generation's pages.
+#[derive(Debug)]
+pub struct Restore {
+    ledger: Ledger,
+    facts: Option<Facts>,
+}
+
+impl Restore {
+    /// Begins with nothing.
+    #[must_use]
+    pub fn new(books: Books) -> Self {
+        Self { ledger: Ledger::new(books), facts: None }
+    }
+
+    /// Takes a page, in any order.
+    ///
+    /// # Errors
+    /// When it is no page of ours.
+    pub fn page(&mut self, name: &[u8], value: &[u8]) -> Result<(), Corrupt> {
+        match name.first() {
+            Some(b'a') => {
+                for account in read_page::<Vec<Account>>(value)? {
+                    let part = hash::part(&account);
+                    self.ledger.counted = self.ledger.counted.wrapping_add(part);
+                    let stored = Stored { account, last_line: LinePlace::NOWHERE, counted: true };
+                    self.ledger.accounts.put(account.id, stored);
+                }
+            }
+            Some(b'h') => {
+                for hold in read_page::<Vec<Hold>>(value)? {
+                    if hold.state != crate::hold::HoldState::Active {
+                        return Err(Corrupt::new("hold", "it has ended"));
+                    }
+                    self.ledger.counted = self.ledger.counted.wrapping_add(hash::part(&hold));
+                    self.ledger.holds.put(hold);
+                }
+            }
+            Some(b'f') => self.facts = Some(read_page(value)?),
+            Some(_) | None => return Err(Corrupt::new("page", "its name is of no known kind")),
+        }
+        Ok(())
+    }
+
+    /// The ledger, once every page was taken.
+    ///
+    /// # Errors
+    /// When pages are missing, are another shard's, or do not add up to the digest they were written with.
+    pub fn finish(self) -> Result<Ledger, Corrupt> {
+        let Self { mut ledger, facts } = self;
+        let facts =
+            facts.ok_or_else(|| Corrupt::new("generation", "the page of facts is missing"))?;
+        let shards = Shards::new(facts.shards).ok_or_else(|| Corrupt::new("facts", "no shards"))?;
+        if ledger.books != (Books { shard: facts.shard, shards }) {
+            return Err(Corrupt::new("generation", "it belongs to another shard"));
+        }
+        let count = |len: usize| u64::try_from(len).expect("a length fits");
+        if count(ledger.accounts.len()) != facts.accounts
+            || count(ledger.holds.len()) != facts.holds
+        {
+            return Err(Corrupt::new("generation", "records are missing, or there are too many"));
+        }
+        ledger.index = facts.index;
+        ledger.now = facts.now;
+        ledger.retention = facts.retention;
+        ledger.sealed = facts.sealed;
+        ledger.recent.begin_at(facts.next_chunk);
+        for (currency, kind, sum) in facts.totals {
+            ledger.totals.insert((currency, kind), sum);
+        }
+        if ledger.digest() != facts.digest {
+            return Err(Corrupt::new("generation", "its records do not add up to its digest"));
+        }
+        ledger.audit().map_err(|violation| Corrupt::new("generation", violation.to_string()))?;
+        Ok(ledger)
+    }
+}

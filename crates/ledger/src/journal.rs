@@ -1,0 +1,180 @@
+//! Journals: balanced sets of postings, and the only way to write accounts.
+//!
+//! A journal is a list of legs, each one debit and one credit of the same amount, so it cannot be unbalanced (I1). Its
+//! legs carry the accounts as they will be: whoever builds a journal has checked everything, and writing it cannot
+//! fail.
+
+use bincode::{Decode, Encode};
+
+use crate::account::Account;
+use crate::amount::Amount;
+use crate::id::{AccountId, Time, TransferId};
+
+/// Why money moved. Encoded: kinds are only ever added at the end (A10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum JournalKind {
+    /// An opening balance.
+    Opening,
+    /// A transfer, of one leg or many.
+    Transfer,
+    /// Held money that was posted.
+    Post,
+    /// The undoing of a transfer.
+    Reversal,
+}
+
+impl JournalKind {
+    /// Whether a reversal may undo it.
+    pub(crate) const fn is_reversible(self) -> bool {
+        match self {
+            Self::Transfer | Self::Post => true,
+            Self::Opening | Self::Reversal => false,
+        }
+    }
+}
+
+/// One leg: both accounts as they are after it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PostedLeg {
+    pub(crate) debit: Account,
+    pub(crate) credit: Account,
+    pub(crate) amount: Amount,
+}
+
+/// A balanced set of postings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Journal<'a> {
+    pub(crate) kind: JournalKind,
+    pub(crate) legs: &'a [PostedLeg],
+    pub(crate) reverses: Option<TransferId>,
+}
+
+impl<'a> Journal<'a> {
+    pub(crate) const fn new(kind: JournalKind, legs: &'a [PostedLeg]) -> Self {
+        Self { kind, legs, reverses: None }
+    }
+}
+
+/// A leg as history keeps it in memory: both its postings in one row.
+///
+/// `debit_before` and `credit_before` are the places of the same accounts' previous lines, so that a statement walks
+/// one account's lines without an index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) debit: AccountId,
+    pub(crate) credit: AccountId,
+    pub(crate) debit_balance: i128,
+    pub(crate) credit_balance: i128,
+    pub(crate) amount: Amount,
+    pub(crate) at: Time,
+    pub(crate) index: u64,
+    pub(crate) debit_before: LinePlace,
+    pub(crate) credit_before: LinePlace,
+    pub(crate) position: u16,
+    pub(crate) leg: u8,
+    pub(crate) kind: JournalKind,
+}
+
+impl Row {
+    pub(crate) const fn transfer(&self, shard: u16) -> TransferId {
+        TransferId { shard, index: self.index, position: self.position }
+    }
+
+    pub(crate) const fn debit_posting(&self, reverses: Option<TransferId>) -> Posting {
+        Posting {
+            key: PostingKey {
+                account: self.debit,
+                index: self.index,
+                position: self.position,
+                line: self.leg.wrapping_mul(2),
+            },
+            counter: self.credit,
+            amount: self.amount.minor(),
+            balance: self.debit_balance,
+            at: self.at,
+            kind: self.kind,
+            reverses,
+        }
+    }
+
+    pub(crate) const fn credit_posting(&self, reverses: Option<TransferId>) -> Posting {
+        Posting {
+            key: PostingKey {
+                account: self.credit,
+                index: self.index,
+                position: self.position,
+                line: self.leg.wrapping_mul(2).wrapping_add(1),
+            },
+            counter: self.debit,
+            amount: self.amount.minor(),
+            balance: self.credit_balance,
+            at: self.at,
+            kind: self.kind,
+            reverses,
+        }
+    }
+}
+
+/// Where a line lies in the rows in memory: the row's number and the side. Zero is nowhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LinePlace(u64);
+
+impl LinePlace {
+    pub(crate) const NOWHERE: Self = Self(0);
+
+    pub(crate) const fn debit(row: u64) -> Self {
+        Self(row.wrapping_add(1).wrapping_mul(2))
+    }
+
+    pub(crate) const fn credit(row: u64) -> Self {
+        Self(row.wrapping_add(1).wrapping_mul(2).wrapping_add(1))
+    }
+
+    /// The row's number, and whether it is the row's credit.
+    pub(crate) const fn row(self) -> Option<(u64, bool)> {
+        match (self.0 / 2).checked_sub(1) {
+            Some(row) => Some((row, self.0 % 2 == 1)),
+            None => None,
+        }
+    }
+}
+
+/// Where a posting stands: its account, and its place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct PostingKey {
+    /// The account.
+    pub account: AccountId,
+    /// The log index of the batch.
+    pub index: u64,
+    /// The request's place in the batch.
+    pub position: u16,
+    /// The line in the journal: twice the leg, plus one for a credit.
+    pub line: u8,
+}
+
+impl PostingKey {
+    /// Whether it is a credit.
+    #[must_use]
+    pub const fn is_credit(&self) -> bool {
+        self.line % 2 == 1
+    }
+}
+
+/// One debit or credit line on one account, with the balance after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Posting {
+    /// Where it stands.
+    pub key: PostingKey,
+    /// The account on the other side.
+    pub counter: AccountId,
+    /// How much, in minor units.
+    pub amount: u64,
+    /// The account's balance after it, in minor units on its normal side.
+    pub balance: i128,
+    /// When, in log time.
+    pub at: Time,
+    /// Why.
+    pub kind: JournalKind,
+    /// The transfer that it undoes, if it does.
+    pub reverses: Option<TransferId>,
+}

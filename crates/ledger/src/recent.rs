@@ -1,0 +1,325 @@
+//! What has happened since the last checkpoints, still in memory: outcomes, rows of history, ended holds, reversals.
+//!
+//! Records here never change. They gather in an open *chunk*; a checkpoint freezes it, writes it into a volume, and
+//! then lets it go. A look-up asks the open chunk, then the frozen ones; what none of them has may be in a volume.
+//!
+//! Outcomes and ended holds that are forgotten before any checkpoint came are taken out, so that their names can be used
+//! anew and no volume ever has a name twice.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashTable};
+
+use crate::cold::{ColdName, ColdValue, KeptOutcome};
+use crate::hash::{self, Fixed};
+use crate::hold::Hold;
+use crate::id::{HoldId, TenantId, Time, TransferId};
+use crate::journal::Row;
+use crate::key::{Key, Operation, ScopedKey};
+use crate::list::List;
+use crate::outcome::Outcome;
+use crate::retention::Retention;
+
+/// Parts of the index of outcomes. Each grows by itself, so that no growth takes longer than a sixty-fourth of all.
+const PARTS: u64 = 64;
+
+/// A key with its outcome, laid out without gaps: there are millions.
+#[derive(Clone, Copy, Debug)]
+struct OutcomeRow {
+    key: Key,
+    subject: u128,
+    fingerprint: u128,
+    outcome: Outcome,
+    at: Time,
+    tenant: TenantId,
+    operation: Operation,
+}
+
+impl OutcomeRow {
+    const fn new(scoped: ScopedKey, kept: KeptOutcome) -> Self {
+        let ScopedKey { key, subject, tenant, operation } = scoped;
+        let KeptOutcome { fingerprint, outcome, at } = kept;
+        Self { key, subject, fingerprint, outcome, at, tenant, operation }
+    }
+
+    const fn scoped(&self) -> ScopedKey {
+        let Self { key, subject, tenant, operation, .. } = *self;
+        ScopedKey { key, subject, tenant, operation }
+    }
+
+    const fn kept(&self) -> KeptOutcome {
+        let Self { fingerprint, outcome, at, .. } = *self;
+        KeptOutcome { fingerprint, outcome, at }
+    }
+
+    fn digest(&self) -> u128 {
+        cold_part(ColdName::Outcome(self.scoped()), ColdValue::Outcome(self.kept()))
+    }
+}
+
+/// The outcomes of one chunk, in order of execution, and an index of them.
+#[derive(Clone, Debug)]
+struct Outcomes {
+    rows: List<OutcomeRow>,
+    /// Rows before this one are forgotten.
+    first: usize,
+    parts: Vec<HashTable<u32>>,
+}
+
+impl Outcomes {
+    fn new() -> Self {
+        let parts = (0..PARTS).map(|_| HashTable::new()).collect();
+        Self { rows: List::new(), first: 0, parts }
+    }
+
+    fn get(&self, scoped: &ScopedKey) -> Option<KeptOutcome> {
+        let hash = Fixed.hash_one(scoped);
+        let is_it = |row: &u32| self.row(*row).is_some_and(|row| row.scoped() == *scoped);
+        let found = self.parts.get(part_of(hash))?.find(hash, is_it);
+        found.and_then(|row| self.row(*row)).map(OutcomeRow::kept)
+    }
+
+    fn insert(&mut self, row: OutcomeRow) {
+        let hash = Fixed.hash_one(row.scoped());
+        let number = u32::try_from(self.rows.push(row)).expect("a chunk is far below 2^32 rows");
+        let rows = &self.rows;
+        let rehash = |number: &u32| {
+            let number = usize::try_from(*number).expect("32 bits fit");
+            rows.get(number).map_or(0, |row| Fixed.hash_one(row.scoped()))
+        };
+        let part = self.parts.get_mut(part_of(hash)).expect("six bits name a part");
+        part.insert_unique(hash, number, rehash);
+    }
+
+    /// Takes out the rows that are forgotten, which are the first ones, and returns their parts of the digest.
+    fn forget(&mut self, retention: &Retention) -> u128 {
+        let end = self.rows.partition_point(|row| retention.forgets(row.at));
+        let forgotten = self.iter().take(end.saturating_sub(self.first));
+        let digest = forgotten.fold(0_u128, |sum, row| sum.wrapping_add(row.digest()));
+        self.first = end;
+        digest
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &OutcomeRow> {
+        self.rows.iter().skip(self.first)
+    }
+
+    fn row(&self, number: u32) -> Option<&OutcomeRow> {
+        let number = usize::try_from(number).expect("32 bits fit");
+        self.rows.get(number).filter(|_| number >= self.first)
+    }
+}
+
+fn cold_part(name: ColdName, value: ColdValue) -> u128 {
+    hash::part(&(name, value))
+}
+
+/// Bits 40 … 45: the tables use the lowest and the highest ones themselves.
+fn part_of(hash: u64) -> usize {
+    let part = (hash >> 40).checked_rem(PARTS).expect("there are parts");
+    usize::try_from(part).expect("below 64")
+}
+
+/// What happened between two checkpoints.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk {
+    pub(crate) number: u64,
+    pub(crate) first_row: u64,
+    pub(crate) rows: List<Row>,
+    pub(crate) reverses: HashMap<(u64, u16), TransferId, Fixed>,
+    pub(crate) holds: HashMap<HoldId, Hold, Fixed>,
+    pub(crate) reversals: HashMap<TransferId, TransferId, Fixed>,
+    pub(crate) times: Option<(Time, Time)>,
+    pub(crate) digest: u128,
+    outcomes: Outcomes,
+}
+
+impl Chunk {
+    fn new(number: u64, first_row: u64) -> Self {
+        Self {
+            number,
+            first_row,
+            rows: List::new(),
+            reverses: HashMap::with_hasher(Fixed),
+            holds: HashMap::with_hasher(Fixed),
+            reversals: HashMap::with_hasher(Fixed),
+            times: None,
+            digest: 0,
+            outcomes: Outcomes::new(),
+        }
+    }
+
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = (ScopedKey, KeptOutcome)> {
+        self.outcomes.iter().map(|row| (row.scoped(), row.kept()))
+    }
+
+    /// The rows of one transfer.
+    pub(crate) fn legs(&self, index: u64, position: u16) -> impl Iterator<Item = &Row> {
+        let at = (index, position);
+        let first = self.rows.partition_point(|row| (row.index, row.position) < at);
+        (first..)
+            .map_while(|number| self.rows.get(number))
+            .take_while(move |row| (row.index, row.position) == at)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.outcomes.rows.len() == 0 && self.rows.len() == 0 && self.holds.is_empty()
+    }
+
+    fn has_forgotten(&self, retention: &Retention) -> bool {
+        self.times.is_some_and(|(first, _)| retention.forgets(first))
+    }
+
+    /// Takes out outcomes and holds that are forgotten, and returns their parts of the digest. Postings stay: they are
+    /// history, and are looked up no more.
+    fn forget(&mut self, retention: &Retention) -> u128 {
+        let mut digest = self.outcomes.forget(retention);
+        self.holds.retain(|id, hold| {
+            let is_forgotten = hold.ended_at.is_some_and(|at| retention.forgets(at));
+            if is_forgotten {
+                digest =
+                    digest.wrapping_add(cold_part(ColdName::Hold(*id), ColdValue::Hold(*hold)));
+            }
+            !is_forgotten
+        });
+        self.digest = self.digest.wrapping_sub(digest);
+        digest
+    }
+
+    fn count(&mut self, at: Time, name: ColdName, value: ColdValue) {
+        self.digest = self.digest.wrapping_add(cold_part(name, value));
+        let first = self.times.map_or(at, |(first, _)| first);
+        self.times = Some((first, at));
+    }
+}
+
+/// The recent records.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    frozen: VecDeque<Arc<Chunk>>,
+    open: Chunk,
+}
+
+impl Recent {
+    pub(crate) fn new() -> Self {
+        Self { frozen: VecDeque::new(), open: Chunk::new(0, 0) }
+    }
+
+    pub(crate) fn outcome(&self, scoped: &ScopedKey) -> Option<KeptOutcome> {
+        self.chunks().find_map(|chunk| chunk.outcomes.get(scoped))
+    }
+
+    pub(crate) fn hold(&self, hold: &HoldId) -> Option<&Hold> {
+        self.chunks().find_map(|chunk| chunk.holds.get(hold))
+    }
+
+    pub(crate) fn reversal(&self, transfer: &TransferId) -> Option<&TransferId> {
+        self.chunks().find_map(|chunk| chunk.reversals.get(transfer))
+    }
+
+    pub(crate) fn reverses(&self, index: u64, position: u16) -> Option<TransferId> {
+        self.chunks().find_map(|chunk| chunk.reverses.get(&(index, position)).copied())
+    }
+
+    /// The rows of one transfer, if memory has them.
+    pub(crate) fn legs(&self, transfer: &TransferId) -> Vec<Row> {
+        let legs = |chunk: &Chunk| {
+            let legs: Vec<Row> = chunk.legs(transfer.index, transfer.position).copied().collect();
+            (!legs.is_empty()).then_some(legs)
+        };
+        self.chunks().find_map(legs).unwrap_or_default()
+    }
+
+    /// A row of history by its number, while memory has it.
+    pub(crate) fn row(&self, number: u64) -> Option<&Row> {
+        let chunk = self.chunks().find(|chunk| chunk.first_row <= number)?;
+        let inside = number.checked_sub(chunk.first_row)?;
+        chunk.rows.get(usize::try_from(inside).ok()?)
+    }
+
+    /// The number that the next row of history will have.
+    pub(crate) fn next_row(&self) -> u64 {
+        let rows = u64::try_from(self.open.rows.len()).expect("a length fits");
+        self.open.first_row.saturating_add(rows)
+    }
+
+    /// The sum of the records' parts of the digest.
+    pub(crate) fn digest(&self) -> u128 {
+        self.chunks().fold(0, |sum: u128, chunk| sum.wrapping_add(chunk.digest))
+    }
+
+    pub(crate) fn keep_outcome(&mut self, scoped: ScopedKey, kept: KeptOutcome) {
+        self.open.count(kept.at, ColdName::Outcome(scoped), ColdValue::Outcome(kept));
+        self.open.outcomes.insert(OutcomeRow::new(scoped, kept));
+    }
+
+    pub(crate) fn keep_hold(&mut self, at: Time, hold: Hold) {
+        self.open.count(at, ColdName::Hold(hold.id), ColdValue::Hold(hold));
+        self.open.holds.insert(hold.id, hold);
+    }
+
+    pub(crate) fn keep_reversal(&mut self, at: Time, transfer: TransferId, by: TransferId) {
+        self.open.count(at, ColdName::Reversal(transfer), ColdValue::Reversal(by));
+        self.open.reversals.insert(transfer, by);
+        self.open.reverses.insert((by.index, by.position), transfer);
+    }
+
+    pub(crate) fn keep_row(&mut self, row: Row, reverses: Option<TransferId>) {
+        for posting in [row.debit_posting(reverses), row.credit_posting(reverses)] {
+            self.open.count(row.at, ColdName::Posting(posting.key), ColdValue::Posting(posting));
+        }
+        self.open.rows.push(row);
+    }
+
+    /// Counts the record that a journal of several legs will have of its own.
+    pub(crate) fn keep_legs(&mut self, at: Time, name: ColdName, value: ColdValue) {
+        self.open.count(at, name, value);
+    }
+
+    /// Freezes the open chunk, and says which chunks a checkpoint must write.
+    pub(crate) fn freeze(&mut self) -> Vec<Arc<Chunk>> {
+        let next = Chunk::new(self.open.number.saturating_add(1), self.next_row());
+        let full = std::mem::replace(&mut self.open, next);
+        if !full.is_empty() {
+            self.frozen.push_back(Arc::new(full));
+        }
+        self.frozen.iter().cloned().collect()
+    }
+
+    /// Lets go of the frozen chunks up to `number`, and says what they were worth in the digest.
+    pub(crate) fn evict(&mut self, number: u64) -> u128 {
+        let mut digest = 0_u128;
+        while let Some(chunk) = self.frozen.front().filter(|chunk| chunk.number <= number) {
+            digest = digest.wrapping_add(chunk.digest);
+            self.frozen.pop_front();
+        }
+        digest
+    }
+
+    /// Takes out what is forgotten, and says what it was worth in the digest. An image that is being written keeps what
+    /// it had.
+    pub(crate) fn forget(&mut self, retention: &Retention) -> u128 {
+        let mut digest = self.open.forget(retention);
+        for chunk in self.frozen.iter_mut().filter(|chunk| chunk.has_forgotten(retention)) {
+            digest = digest.wrapping_add(Arc::make_mut(chunk).forget(retention));
+        }
+        digest
+    }
+
+    /// The number of the chunk that is gathering.
+    pub(crate) const fn open_number(&self) -> u64 {
+        self.open.number
+    }
+
+    /// Begins the numbers of chunks where an image left off.
+    pub(crate) fn begin_at(&mut self, number: u64) {
+        self.open.number = number;
+    }
+
+    /// Newest first.
+    fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        std::iter::once(&self.open).chain(self.frozen.iter().rev().map(Arc::as_ref))
+    }
+}
