@@ -1,0 +1,111 @@
+//! What the edge refuses by itself.
+
+use std::borrow::Cow;
+
+use crate::catalogue;
+
+/// A field that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// Its path in the request, such as `amount.units_minor`.
+    pub field: Cow<'static, str>,
+    /// What it should be.
+    pub description: Cow<'static, str>,
+}
+
+/// Why the edge refuses. Nothing was proposed, and the same request will be refused again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Correct the fields named.
+    #[error("{}", describe(.0))]
+    InvalidField(Vec<FieldViolation>),
+    /// Give the request an idempotency key.
+    #[error("a mutating request needs an idempotency key")]
+    MissingKey,
+    /// Send fewer requests at once, or at least one.
+    #[error("{0} requests at once; 1 to 8192 are taken")]
+    BatchTooLarge(usize),
+    /// Use the page token as it came, for the same account.
+    #[error("the page token is not one of this account's")]
+    PageTokenInvalid,
+    /// Nothing was done under this key so far.
+    #[error("no outcome is known under this key")]
+    OutcomeNotFound,
+    /// Operators: read the balance another way.
+    #[error("a balance does not fit 64 bits")]
+    BalanceUnrepresentable,
+}
+
+impl Refusal {
+    /// One field is wrong.
+    #[must_use]
+    pub fn field(
+        field: impl Into<Cow<'static, str>>,
+        description: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let violation = FieldViolation { field: field.into(), description: description.into() };
+        Self::InvalidField(vec![violation])
+    }
+
+    /// The code by which everybody outside knows it: stable for ever.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidField(_) => "INVALID_FIELD",
+            Self::MissingKey => "MISSING_KEY",
+            Self::BatchTooLarge(_) => "BATCH_TOO_LARGE",
+            Self::PageTokenInvalid => "PAGE_TOKEN_INVALID",
+            Self::OutcomeNotFound => "OUTCOME_NOT_FOUND",
+            Self::BalanceUnrepresentable => "BALANCE_UNREPRESENTABLE",
+        }
+    }
+
+    /// What the catalogue says about it.
+    ///
+    /// # Panics
+    /// Never: a test compares the two.
+    #[must_use]
+    pub fn entry(&self) -> &'static catalogue::Entry {
+        catalogue::find(self.code()).expect("every refusal is in the catalogue")
+    }
+
+    /// Which fields are wrong.
+    #[must_use]
+    pub fn violations(&self) -> Vec<FieldViolation> {
+        match self {
+            Self::InvalidField(violations) => violations.clone(),
+            Self::MissingKey => vec![FieldViolation {
+                field: Cow::Borrowed("idempotency_key"),
+                description: Cow::Borrowed("1 to 255 bytes; best is a UUIDv7"),
+            }],
+            Self::BatchTooLarge(_) => vec![FieldViolation {
+                field: Cow::Borrowed("requests"),
+                description: Cow::Borrowed("1 to 8192 requests"),
+            }],
+            Self::PageTokenInvalid => vec![FieldViolation {
+                field: Cow::Borrowed("page_token"),
+                description: Cow::Borrowed("the next_page_token of the page before"),
+            }],
+            Self::OutcomeNotFound | Self::BalanceUnrepresentable => Vec::new(),
+        }
+    }
+
+    /// One of each, for tests of the catalogue.
+    #[must_use]
+    pub fn every() -> [Self; 6] {
+        [
+            Self::field("amount", "wrong"),
+            Self::MissingKey,
+            Self::BatchTooLarge(0),
+            Self::PageTokenInvalid,
+            Self::OutcomeNotFound,
+            Self::BalanceUnrepresentable,
+        ]
+    }
+}
+
+fn describe(violations: &[FieldViolation]) -> String {
+    let said: Vec<_> =
+        violations.iter().map(|wrong| format!("{}: {}", wrong.field, wrong.description)).collect();
+    said.join("; ")
+}
