@@ -1,0 +1,88 @@
+//! What a node is told at its start.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ledger::Shards;
+
+use crate::checkpoint::CheckpointOptions;
+use crate::log;
+
+/// How a node of a cluster runs its groups.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// This node. Never given again to another data directory.
+    pub node_id: u64,
+    /// Everything the node keeps: `log/`, and a directory for each shard.
+    pub data_dir: PathBuf,
+    /// All nodes, this one included, and where each listens for its peers (`host:port`).
+    pub peers: BTreeMap<u64, String>,
+    /// How many shards the cluster has, for ever.
+    pub shards: Shards,
+    /// Replicas of each shard in a new cluster, as far as there are nodes.
+    pub replicas: usize,
+    /// Where checkpoints are kept.
+    pub store: StoreKind,
+    /// When checkpoints are made.
+    pub checkpoint: CheckpointOptions,
+    /// The sizes of the log.
+    pub log: log::Options,
+    /// How quickly a dead leader is noticed.
+    pub timing: Timing,
+}
+
+impl NodeConfig {
+    /// A configuration with the usual sizes and times.
+    #[must_use]
+    pub fn new(node_id: u64, data_dir: PathBuf, peers: BTreeMap<u64, String>, shards: Shards) -> Self {
+        Self {
+            node_id,
+            data_dir,
+            peers,
+            shards,
+            replicas: REPLICAS,
+            store: StoreKind::default(),
+            checkpoint: CheckpointOptions::default(),
+            log: log::Options::default(),
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// One may die, and the rest still outvote it.
+const REPLICAS: usize = 3;
+
+/// The state store behind checkpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreKind {
+    /// sled, written once and then only read.
+    #[default]
+    Sled,
+    /// Memory: for simulations and throw-away nodes. Nothing survives the process.
+    Memory,
+}
+
+/// Raft's times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two heartbeats.
+    pub heartbeat_ms: u64,
+    /// A follower that hears nothing stands for election after this, at the earliest,
+    pub election_min_ms: u64,
+    /// and after this at the latest.
+    pub election_max_ms: u64,
+    /// How long a follower may take to check and install a snapshot.
+    pub install_snapshot_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 200,
+            election_min_ms: 1_000,
+            election_max_ms: 2_000,
+            // 1.3 GB are written, synced and read again in 10 s on a slow disk; a shard may be some times larger.
+            install_snapshot_ms: 120_000,
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! One Raft group per shard over a synced log of our own, checkpoints in sled.
+//!
+//! This crate decides *when* a ledger's one function is called, and nothing else: a batch is applied once a majority of
+//! replicas has it on disk, in the same order everywhere. It knows no accounts and no money; what is above it knows
+//! nothing of terms, votes and entries.
+//!
+//! ```text
+//!  propose ─▶ replica ─▶ openraft ─▶ log_store ─▶ log: one file stream and one sync for all groups of a node
+//!                            │
+//!                            ├──▶ transport: three lanes to each peer, all groups in one parcel
+//!                            ▼
+//!                         machine: decode once ─▶ fetch what memory lacks ─▶ Ledger::apply ─▶ answers
+//!                            │
+//!                            └──▶ checkpoint: image ─▶ store: pages and volume ─▶ log purged, memory let go
+//! ```
+//!
+//! - **Invariant:** nothing is answered before a majority has synced it (A8), and nothing is applied twice.
+//! - **Invariant:** an error of a disk, an entry that cannot be read, or a ledger that panics stops the node; it never
+//!   becomes an outcome. [`StopReason`] says which.
+//! - **Invariant:** who forgets what he promised takes no part: a node asks its peers before it votes ([`Node::start`]).
+//! - openraft is wrapped once, concretely: none of its types leaves this crate.
+
+mod beat;
+mod checkpoint;
+mod clock;
+mod codec;
+mod config;
+mod desk;
+mod digest;
+mod leadership;
+pub mod log;
+mod log_store;
+mod machine;
+mod messages;
+mod node;
+mod offload;
+mod placement;
+mod raft;
+mod reads;
+mod replica;
+mod roster;
+mod snapshot;
+mod space;
+mod state;
+mod stop;
+pub mod store;
+mod transport;
+mod witness;
+
+pub use checkpoint::CheckpointOptions;
+pub use clock::{Clock, ClockAlarm, ClusterClock, Reading, SystemClocks, TimeSource};
+pub use config::{NodeConfig, StoreKind, Timing};
+pub use leadership::Leadership;
+pub use node::{Node, OpenError};
+pub use reads::ReadError;
+pub use replica::{Applied, BATCH_BYTES_MAX, ProposeError, Refused, Replica, ReplicaStatus};
+pub use stop::StopReason;
+pub use transport::{PeerService, tune};
+pub use witness::Forgotten;

@@ -1,0 +1,217 @@
+//! openraft's state machine: committed entries become changes of the ledger.
+//!
+//! One task applies, entry by entry: decode once, fetch what the batch names and memory lacks, apply, answer. Between
+//! two batches it lets records leave memory that a checkpoint has; so what a batch names stays where its fetch saw it.
+//!
+//! Whatever goes wrong here stops the node: an error of a disk must never become an outcome, or replicas part.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use ledger::{Answer, Batch, ColdName, Fetched};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+
+use crate::checkpoint::{self, Builder};
+use crate::codec;
+use crate::offload::Offload;
+use crate::raft::{Answers, Entry, Group, LogId, Snapshot, SnapshotMeta, StoredMembership};
+use crate::roster::Roster;
+use crate::snapshot::Source;
+use crate::state::State;
+use crate::stop::{StopReason, StopSwitch};
+use crate::store::{Checkpoints, Cold, LogTimeMs, StoreError};
+
+/// What a shard's parts share.
+#[derive(Clone, Debug)]
+pub(crate) struct Shard {
+    pub(crate) number: u16,
+    pub(crate) books: ledger::Books,
+    pub(crate) state: Arc<State>,
+    pub(crate) checkpoints: Arc<Checkpoints>,
+    pub(crate) offload: Offload,
+    pub(crate) stop: StopSwitch,
+}
+
+impl Shard {
+    /// Stops the node, and gives openraft something to stop its group with.
+    pub(crate) fn fail(&self, reason: StopReason) -> io::Error {
+        let error = io::Error::other(reason.to_string());
+        self.stop.stop(reason);
+        error
+    }
+
+    pub(crate) fn store_failed(&self, error: StoreError) -> io::Error {
+        self.fail(StopReason::Store { shard: self.number, error: Arc::new(error) })
+    }
+}
+
+/// The state machine of one shard's group.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    shard: Shard,
+    cold: Arc<Cold>,
+    roster: Arc<Roster>,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+impl Machine {
+    /// A machine whose ledger stands where a checkpoint left it, or at nothing.
+    pub(crate) fn new(shard: Shard, roster: Arc<Roster>, at: checkpoint::Meta) -> Self {
+        let cold = shard.checkpoints.cold();
+        let mut machine =
+            Self { shard, cold, roster, applied: None, membership: StoredMembership::default() };
+        machine.stand_at(at);
+        machine
+    }
+
+    /// Lets go of what a checkpoint has, when no batch comes to do it in passing.
+    pub(crate) fn evict(&self) {
+        self.shard.state.evict();
+    }
+
+    fn stand_at(&mut self, at: checkpoint::Meta) {
+        self.applied = at.last_log_id;
+        self.take_membership(at.last_membership);
+        if let Some(applied) = self.applied {
+            self.shard.state.stands_at(codec::term(applied), applied.index);
+        }
+    }
+
+    fn take_membership(&mut self, membership: StoredMembership) {
+        self.roster.record(membership.membership());
+        self.shard.state.set_voters(membership.voter_ids().collect());
+        self.membership = membership;
+    }
+
+    fn meta(&self) -> checkpoint::Meta {
+        checkpoint::Meta { last_log_id: self.applied, last_membership: self.membership.clone() }
+    }
+
+    async fn apply_entry(&mut self, entry: Entry) -> io::Result<Vec<Answer>> {
+        let Entry { log_id, payload } = entry;
+        let mut bytes = 0;
+        let answers = match payload {
+            EntryPayload::Blank => Vec::new(),
+            EntryPayload::Membership(membership) => {
+                self.take_membership(StoredMembership::new(Some(log_id), membership));
+                Vec::new()
+            }
+            EntryPayload::Normal(batch) => {
+                bytes = batch.0.len();
+                self.apply_batch(log_id.index, &batch.0).await?
+            }
+        };
+        self.applied = Some(log_id);
+        self.shard.state.applied(codec::term(log_id), log_id.index, bytes);
+        Ok(answers)
+    }
+
+    async fn apply_batch(&self, index: u64, bytes: &[u8]) -> io::Result<Vec<Answer>> {
+        let shard = self.shard.number;
+        let batch = Batch::decode(bytes)
+            .map_err(|error| self.shard.fail(StopReason::Entry { shard, index, error }))?;
+        self.evict();
+        let fetched = self.fetch(&batch).await?;
+        // Nothing else changes the ledger, and this one is not used again after a panic.
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            self.shard.state.ledger().apply(index, &batch, &fetched)
+        }));
+        applied.map_err(|_panic| self.shard.fail(StopReason::Ledger { shard, index }))
+    }
+
+    /// Reads what a batch names and memory lacks. Most batches name nothing of the kind, and do not wait.
+    async fn fetch(&self, batch: &Batch) -> io::Result<Fetched> {
+        let mut names = Vec::new();
+        let mut fetched = {
+            let ledger = self.shard.state.ledger();
+            ledger.missing(batch, |name| {
+                if self.cold.maybe(checkpoint::filter_of_name(&name), not_before(&name)) {
+                    names.push(name);
+                }
+            });
+            ledger.begin_fetch()
+        };
+        if names.is_empty() {
+            return Ok(fetched);
+        }
+        let cold = Arc::clone(&self.cold);
+        let found = self.shard.offload.run(move || look_up(&cold, names)).await;
+        for (name, value) in found.map_err(|error| self.shard.store_failed(error))? {
+            let shard = self.shard.number;
+            fetched
+                .put(name, &value)
+                .map_err(|error| self.shard.fail(StopReason::Record { shard, error }))?;
+        }
+        Ok(fetched)
+    }
+}
+
+/// Volumes that ended before this cannot hold the record.
+fn not_before(name: &ColdName) -> Option<LogTimeMs> {
+    name.not_before().map(|time| LogTimeMs(time.0))
+}
+
+/// Reads records; those that do not exist are left out.
+pub(crate) fn look_up(
+    cold: &Cold,
+    names: Vec<ColdName>,
+) -> Result<Vec<(ColdName, Vec<u8>)>, StoreError> {
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        let key = name.key();
+        let item = checkpoint::filter_of_name(&name);
+        if let Some(value) = cold.get(&key, item, not_before(&name))? {
+            found.push((name, value));
+        }
+    }
+    Ok(found)
+}
+
+impl RaftStateMachine<Group> for Machine {
+    type SnapshotData = Source;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Group>>> + Unpin + OptionalSend,
+    {
+        while let Some(next) = entries.next().await {
+            let (entry, responder) = next?;
+            let answers = self.apply_entry(entry).await?;
+            if let Some(responder) = responder {
+                responder.send(Answers { answers });
+            }
+            // A long run of entries must not keep heartbeats and other shards waiting.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder::new(self.shard.clone(), self.meta())
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Source) -> io::Result<()> {
+        let (at, ledger) = snapshot.install(&self.shard).await?;
+        if at.last_log_id != meta.last_log_id {
+            return Err(io::Error::other("the snapshot is not the one that was announced"));
+        }
+        self.shard.state.replace(ledger);
+        self.stand_at(at);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        let Some(newest) = self.shard.checkpoints.newest() else { return Ok(None) };
+        let meta = checkpoint::Meta::decode(&newest.meta)?.into();
+        Ok(Some(Snapshot { meta, snapshot: Source::Here(Arc::clone(&self.shard.checkpoints)) }))
+    }
+}

@@ -1,0 +1,262 @@
+//! Taking part: recollect what was promised, start the groups, make a new cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use openraft::error::{InitializeError, RaftError};
+use openraft::{Config, SnapshotPolicy};
+use tokio::sync::watch;
+
+use super::Node;
+use crate::beat::{self, NO_GROUP};
+use crate::checkpoint::Keeper;
+use crate::codec;
+use crate::config::NodeConfig;
+use crate::desk::Host;
+use crate::leadership::{self, Leadership};
+use crate::log_store::LogStore;
+use crate::machine::{Machine, Shard};
+use crate::messages::Recalled;
+use crate::placement::voters;
+use crate::raft::{Member, Raft};
+use crate::reads::Reads;
+use crate::replica::Replica;
+use crate::space;
+use crate::stop::StopReason;
+use crate::transport::{GroupPeers, Kind, Lane, Message, dial};
+use crate::witness::Kept;
+
+/// Between two rounds of asking the peers.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long one peer may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Entries in one message at the most; its bytes are bounded before that.
+const MESSAGE_ENTRIES_MAX: u64 = 1_024;
+
+/// Entries in one request to the log at the most: several messages of a busy follower.
+const APPEND_ENTRIES_MAX: u64 = 1_024;
+
+impl Node {
+    /// Asks the peers what this node promised them, and starts its groups when its disk has kept it all. Waits until a
+    /// majority of the cluster, this node included, has answered.
+    ///
+    /// # Errors
+    /// When the node must not take part. [`Node::stopped`] says the same.
+    pub async fn start(&self) -> Result<(), StopReason> {
+        self.spawn_links();
+        self.recollect().await?;
+        for (group, (log, shard)) in &self.desk.kept {
+            let mark = self.marks.get(group).cloned().unwrap_or_default();
+            let machine = Machine::new(shard.clone(), Arc::clone(&self.peers.roster), mark);
+            let replica = Box::pin(self.start_group(log.clone(), shard.clone(), machine)).await?;
+            let mut replicas = self.replicas.write().unwrap_or_else(PoisonError::into_inner);
+            replicas.insert(*group, Arc::new(replica));
+        }
+        Ok(())
+    }
+
+    fn spawn_links(&self) {
+        for peer in self.peers.roster.peers() {
+            let link = self.peers.link(peer);
+            for lane in Lane::ALL {
+                let roster = Arc::clone(&self.peers.roster);
+                tokio::spawn(dial(Arc::clone(&link), lane, roster, self.going_down.subscribe()));
+            }
+            tokio::spawn(beat::beat(Arc::clone(&self.desk), link, self.going_down.subscribe()));
+        }
+        tokio::spawn(beat::tend(Arc::clone(&self.desk), self.going_down.subscribe()));
+        let dir = self.config.data_dir.clone();
+        tokio::spawn(space::watch(dir, self.offload, self.has_room.clone(), self.going_down.subscribe()));
+    }
+
+    /// Asks every peer once.
+    async fn ask_all(&self) -> BTreeMap<u64, Recalled> {
+        let ask = |peer: u64| async move {
+            let question = Message::question(NO_GROUP, Kind::Recall, bytes::Bytes::new());
+            let answer = self.peers.link(peer).call(Lane::Control, question, ANSWER_TIMEOUT).await.ok()?;
+            let recalled = codec::decode::<Recalled>(&answer);
+            recalled.inspect_err(|error| tracing::error!(peer, %error, "an answer that cannot be read")).ok().map(|recalled| (peer, recalled))
+        };
+        join_all(self.peers.roster.peers().into_iter().map(ask)).await.into_iter().flatten().collect()
+    }
+
+    /// Waits for a majority's memory, and compares it with the disk.
+    async fn recollect(&self) -> Result<(), StopReason> {
+        let others = self.peers.roster.peers();
+        let nodes = others.len().saturating_add(1);
+        let mut answers = BTreeMap::new();
+        loop {
+            answers.extend(self.ask_all().await);
+            if others.iter().any(|peer| self.peers.link(*peer).is_turned_away()) {
+                return Err(self.refuse(StopReason::DiskReplaced));
+            }
+            if answers.len().saturating_add(1) > nodes / 2 {
+                break;
+            }
+            tracing::debug!(node = self.id(), answered = answers.len(), "waiting for a majority's memory");
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+        for recalled in answers.values() {
+            for (group, promise) in &recalled.promises {
+                let Some((log, _)) = self.desk.kept.get(group) else { continue };
+                let kept = self.kept(log).await.map_err(|error| raft_error(*group, &error))?;
+                if let Err(forgotten) = kept.judge(promise) {
+                    return Err(self.refuse(StopReason::Forgot { shard: *group, forgotten }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn kept(&self, log: &LogStore) -> std::io::Result<Kept> {
+        let vote_term = log.vote()?.map_or(0, |vote| vote.leader_id.term);
+        Ok(Kept { vote_term, last_log: log.last_log_id().await? })
+    }
+
+    fn refuse(&self, reason: StopReason) -> StopReason {
+        self.stop.stop(reason.clone());
+        reason
+    }
+
+    async fn start_group(
+        &self,
+        log: LogStore,
+        shard: Shard,
+        machine: Machine,
+    ) -> Result<Replica, StopReason> {
+        let group = shard.number;
+        let config = raft_config(group, &self.config).map_err(|error| self.refuse(raft_error(group, &error)))?;
+        let network = GroupPeers { group, peers: Arc::clone(&self.peers) };
+        let raft = Raft::build(self.id(), Arc::new(config), network, log.clone(), machine).await;
+        let raft = raft.map_err(|fatal| self.refuse(raft_error(group, &fatal)))?;
+        raft.runtime_config().elect(self.clock.may_lead());
+        raft.run();
+
+        let host = Arc::new(Host::new(raft.clone(), shard.clone()));
+        self.desk.open(Arc::clone(&host));
+        let (shown, leadership) = watch::channel(Leadership::default());
+        tokio::spawn(leadership::follow(Arc::clone(&host), shown, self.going_down.subscribe()));
+        let keeper = Arc::new(Keeper {
+            shard,
+            raft: raft.clone(),
+            log,
+            options: self.config.checkpoint,
+            turns: Arc::clone(&self.checkpoint_turns),
+        });
+        tokio::spawn(Arc::clone(&keeper).run(self.going_down.subscribe()));
+        Ok(Replica {
+            host,
+            keeper,
+            leadership,
+            has_room: self.has_room.subscribe(),
+            clock: Arc::clone(&self.clock),
+            reads: Reads::new(raft),
+        })
+    }
+
+    /// Makes a new cluster: for each shard whose first voter this node is, once all its voters have answered that they
+    /// have nothing of it. Returns when there is nothing left to make, at once in a cluster that exists.
+    ///
+    /// All voters must answer, not just a majority: their data directories become part of the group, and a majority of
+    /// empty ones beside a full one is no new cluster but a lost one.
+    ///
+    /// # Errors
+    /// When the node stops meanwhile.
+    pub async fn initialize(&self) -> Result<(), StopReason> {
+        let mut to_make: BTreeSet<u16> = self.desk.pristine();
+        to_make.retain(|group| voters(*group, &self.config).first() == Some(&self.id()));
+        while !to_make.is_empty() {
+            if let Some(reason) = self.stop.watch().borrow().clone() {
+                return Err(reason);
+            }
+            let answers = self.ask_all().await;
+            for group in to_make.clone() {
+                match self.readiness(group, &answers) {
+                    Readiness::Waiting => {}
+                    Readiness::Exists => {
+                        to_make.remove(&group);
+                    }
+                    Readiness::Ready(members) => {
+                        self.make(group, members).await?;
+                        to_make.remove(&group);
+                    }
+                }
+            }
+            if !to_make.is_empty() {
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn readiness(&self, group: u16, answers: &BTreeMap<u64, Recalled>) -> Readiness {
+        let exists = |recalled: &Recalled| !recalled.pristine.contains(&group);
+        let mut members = BTreeMap::new();
+        for node in voters(group, &self.config) {
+            let disk = if node == self.id() {
+                self.peers.roster.disk
+            } else {
+                match answers.get(&node) {
+                    None => return Readiness::Waiting,
+                    Some(recalled) if exists(recalled) => return Readiness::Exists,
+                    Some(recalled) => recalled.disk,
+                }
+            };
+            let address = self.peers.roster.address(node).unwrap_or_default();
+            members.insert(node, Member { address, disk });
+        }
+        Readiness::Ready(members)
+    }
+
+    async fn make(&self, group: u16, members: BTreeMap<u64, Member>) -> Result<(), StopReason> {
+        let Some(host) = self.desk.host(group) else { return Ok(()) };
+        tracing::info!(group, nodes = ?members.keys().collect::<Vec<_>>(), "making a new group");
+        match host.raft.initialize(members).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(self.refuse(raft_error(group, &error))),
+        }
+    }
+}
+
+/// Whether a group can be made.
+enum Readiness {
+    /// Not all of its voters have answered.
+    Waiting,
+    /// One of them has something of it.
+    Exists,
+    /// None has: these are they.
+    Ready(BTreeMap<u64, Member>),
+}
+
+fn raft_error(shard: u16, error: &dyn std::error::Error) -> StopReason {
+    StopReason::Raft { shard, error: error.to_string().into() }
+}
+
+fn raft_config(group: u16, config: &NodeConfig) -> Result<Config, openraft::ConfigError> {
+    let timing = config.timing;
+    let config = Config {
+        cluster_name: format!("shard-{group}"),
+        heartbeat_interval: timing.heartbeat_ms,
+        // Entries that a follower acknowledged tell it as much as a heartbeat would.
+        heartbeat_min_interval: Some(timing.heartbeat_ms),
+        election_timeout_min: timing.election_min_ms,
+        election_timeout_max: timing.election_max_ms,
+        install_snapshot_timeout: timing.install_snapshot_ms,
+        max_payload_entries: MESSAGE_ENTRIES_MAX,
+        max_append_entries: Some(APPEND_ENTRIES_MAX),
+        // A follower gets a snapshot when the log no longer reaches back to it, and not before.
+        replication_lag_threshold: u64::MAX,
+        // Checkpoints and purges are ours to time.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        enable_pre_vote: Some(true),
+        // A leader that was away asks for votes again: its ledger may lag what it committed.
+        enable_leader_restore: Some(false),
+        ..Config::default()
+    };
+    config.validate()
+}

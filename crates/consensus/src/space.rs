@@ -1,0 +1,86 @@
+//! Free disk: below a bound nothing more is proposed, while what is in flight, and reads, go on.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::offload::Offload;
+
+/// Always kept free: a checkpoint in the making, and log segments prepared ahead.
+const FREE_BYTES_MIN: u64 = 1 << 30;
+
+/// And always one part in so many: file systems grow slow and fragment when they are fuller.
+const FREE_PART_MIN: u64 = 20;
+
+/// How often the disk is asked. At 200 MB/s a fifth of the reserve is written in between.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// What is free, and of how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Space {
+    free_bytes: u64,
+    total_bytes: u64,
+}
+
+impl Space {
+    fn is_enough(self) -> bool {
+        self.free_bytes >= FREE_BYTES_MIN && self.free_bytes >= self.total_bytes / FREE_PART_MIN
+    }
+}
+
+fn ask(dir: &std::path::Path) -> std::io::Result<Space> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(Space {
+        free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+    })
+}
+
+/// Keeps `has_room` up to date until the node stops.
+pub(crate) async fn watch(
+    dir: PathBuf,
+    offload: Offload,
+    has_room: watch::Sender<bool>,
+    mut stop: watch::Receiver<bool>,
+) {
+    while !*stop.borrow() {
+        let path = dir.clone();
+        match offload.run(move || ask(&path)).await {
+            Ok(space) => {
+                let is_enough = space.is_enough();
+                let changed = has_room.send_if_modified(|room| std::mem::replace(room, is_enough) != is_enough);
+                if changed {
+                    let Space { free_bytes, total_bytes } = space;
+                    tracing::warn!(is_enough, free_bytes, total_bytes, "free disk");
+                }
+            }
+            // A disk that cannot say what is free will say more when it is written.
+            Err(error) => tracing::warn!(%error, "cannot learn what is free on the disk"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ASK_EVERY) => {}
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gigabyte_and_a_twentieth_are_kept() {
+        let enough = |free_bytes, total_bytes| Space { free_bytes, total_bytes }.is_enough();
+        assert!(enough(1 << 30, 10 << 30));
+        assert!(!enough((1 << 30) - 1, 10 << 30));
+        assert!(enough(50 << 30, 1_000 << 30));
+        assert!(!enough(49 << 30, 1_000 << 30));
+    }
+
+    #[test]
+    fn this_machine_can_be_asked() {
+        let space = ask(std::path::Path::new("/")).unwrap();
+        assert!(space.free_bytes <= space.total_bytes && space.total_bytes > 0);
+    }
+}

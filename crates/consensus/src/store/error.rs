@@ -1,0 +1,99 @@
+//! What can go wrong in the store.
+//!
+//! Nothing here is ever an outcome of a request: a read error on a running node stops the node, and at
+//! start a bad checkpoint falls back to the one before it. Each variant says what to do.
+
+use std::{io, path::PathBuf};
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk refused. The node stops: a failed write or sync is never tried again, because nobody
+    /// knows what the disk kept of it. Look at the disk, then start the node again.
+    #[error("cannot {doing} {path}: {source}")]
+    Io {
+        /// The operation, as a verb.
+        doing: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Bytes are not those that were written. At start the checkpoint that needs them is passed over;
+    /// a running node stops. Replace the disk, or move the replica, when this comes again.
+    #[error("{path} is corrupt at byte {offset}: {what}")]
+    Corrupt {
+        /// The file, or the directory of a generation.
+        path: PathBuf,
+        /// Where in the file.
+        offset: u64,
+        /// What does not hold.
+        what: &'static str,
+    },
+    /// A file of a format that this program does not know. Run the program that wrote it.
+    #[error("{path} has the unknown format version {version}")]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version byte that was found.
+        version: u8,
+    },
+    /// The state store refused. As [`StoreError::Io`].
+    #[error("the state store failed at {path}: {source}")]
+    Backend {
+        /// The generation's directory.
+        path: PathBuf,
+        /// What the backend said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A generation is held open by somebody else. Two processes must not share a data directory.
+    #[error("{path} is still open elsewhere")]
+    StillOpen {
+        /// The generation's directory.
+        path: PathBuf,
+    },
+    /// A key, value, batch or chunk is longer than its bound, which is a bug of the caller.
+    #[error("{what} of {len} bytes, at most {len_max} are allowed")]
+    TooLong {
+        /// What is too long.
+        what: &'static str,
+        /// How long it is.
+        len: usize,
+        /// How long it may be.
+        len_max: usize,
+    },
+    /// Keys do not rise strictly, which is a bug of the caller: within a file, or between volumes that
+    /// hold the same key.
+    #[error("keys do not rise strictly in {path}")]
+    Unsorted {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The caller read a whole image and found it wrong: its count, its digest, a record.
+    #[error("the image was refused: {what}")]
+    Refused {
+        /// What does not hold.
+        what: &'static str,
+    },
+    /// A checkpoint or a snapshot that is older than what the directory names by now. Let it go.
+    #[error("a newer checkpoint is already named")]
+    Superseded,
+    /// Somebody else is at the same work. Try again when that is over.
+    #[error("a {what} is already under way")]
+    Busy {
+        /// The work.
+        what: &'static str,
+    },
+    /// An earlier write of `CURRENT` failed, so nothing more is published. Start the node again.
+    #[error("the store has stopped after a failed write")]
+    Stopped,
+    /// No checkpoint of this directory can be trusted. Empty it, and let the peers send a snapshot.
+    #[error("no usable checkpoint in {dir}, rebuild this replica from its peers: {why}")]
+    Rebuild {
+        /// The shard's directory.
+        dir: PathBuf,
+        /// What was wrong with the oldest one.
+        #[source]
+        why: Box<StoreError>,
+    },
+}

@@ -1,0 +1,121 @@
+//! Keeps the lanes of a link up: connect, greet, carry, and again when it breaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use rand::RngExt;
+use tokio::sync::watch;
+use tonic::transport::Endpoint;
+
+use super::link::Waiting;
+use super::service::OTHER_DISK;
+use super::proto::peer_client::PeerClient;
+use super::{
+    Lane, Link, PARCEL_READ_BYTES_MAX, PROBE_EVERY, Parcel, WINDOW_BYTES, parcels,
+};
+use crate::roster::{Roster, TurnedAway};
+
+/// How long connecting and greeting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The first pause after a failure, doubled up to the last: short enough that a restarted peer is found before an
+/// election, long enough to cost nothing while it is away.
+const PAUSE_MIN: Duration = Duration::from_millis(25);
+const PAUSE_MAX: Duration = Duration::from_millis(800);
+
+/// Why a lane is not up.
+#[derive(Debug, thiserror::Error)]
+enum DialError {
+    #[error("the peer's address is not known")]
+    NoAddress,
+    #[error(transparent)]
+    Transport(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Status(#[from] tonic::Status),
+    #[error(transparent)]
+    TurnedAway(#[from] TurnedAway),
+    #[error("no greeting in time")]
+    Late,
+    #[error("the peer ended the lane")]
+    Ended,
+}
+
+/// Keeps one lane up until `stop` changes or its sender goes.
+pub(crate) async fn dial(link: Arc<Link>, lane: Lane, roster: Arc<Roster>, mut stop: watch::Receiver<bool>) {
+    let mut pause = PAUSE_MIN;
+    while !*stop.borrow() {
+        let outcome = tokio::select! {
+            outcome = run(&link, lane, &roster) => outcome,
+            _ = stop.changed() => break,
+        };
+        link.disconnect(lane);
+        match outcome {
+            Ok(()) => pause = PAUSE_MIN,
+            Err(error) => {
+                if let DialError::Status(status) = &error
+                    && status.code() == OTHER_DISK
+                {
+                    link.set_turned_away();
+                }
+                tracing::debug!(peer = link.peer, ?lane, %error, "lane is down");
+                pause = pause.saturating_mul(2).min(PAUSE_MAX);
+            }
+        }
+        let spread = rand::rng().random_range(pause / 2..=pause);
+        tokio::select! {
+            () = tokio::time::sleep(spread) => {}
+            _ = stop.changed() => break,
+        }
+    }
+    link.disconnect(lane);
+}
+
+/// One connection's life. `Ok` when it was up for a while.
+async fn run(link: &Link, lane: Lane, roster: &Roster) -> Result<(), DialError> {
+    let address = roster.address(link.peer).ok_or(DialError::NoAddress)?;
+    let channel = Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_keep_alive_interval(PROBE_EVERY)
+        .keep_alive_timeout(PROBE_EVERY)
+        .keep_alive_while_idle(true)
+        .connect()
+        .await?;
+    let mut client = PeerClient::new(channel).max_decoding_message_size(PARCEL_READ_BYTES_MAX);
+
+    let greeting = roster.greeting(link.peer, lane.number());
+    let first = Parcel { greeting: Some(greeting), messages: Vec::new() };
+    // The queue is made only once the peer has answered the greeting: until then the lane refuses.
+    let (start, started) = tokio::sync::oneshot::channel();
+    let rest = stream::once(async move { started.await.ok() })
+        .filter_map(std::future::ready)
+        .flat_map(|queue| parcels(queue));
+    let outbound = stream::once(std::future::ready(first)).chain(rest);
+
+    let greeted = async {
+        let mut inbound = client.lane(outbound).await?.into_inner();
+        let parcel = inbound.message().await?.ok_or(DialError::Ended)?;
+        let greeting = parcel.greeting.ok_or(DialError::Ended)?;
+        roster.admit_listener(link.peer, &greeting)?;
+        Ok::<_, DialError>(inbound)
+    };
+    let mut inbound =
+        tokio::time::timeout(CONNECT_TIMEOUT, greeted).await.map_err(|_| DialError::Late)??;
+
+    let (queue, waiting) = link.connect(lane);
+    let _gone = start.send(queue);
+    tracing::debug!(peer = link.peer, ?lane, "lane is up");
+    while let Some(parcel) = inbound.message().await? {
+        resolve(parcel, &waiting);
+    }
+    Ok(())
+}
+
+fn resolve(parcel: Parcel, waiting: &Waiting) {
+    for answer in parcel.messages {
+        waiting.resolve(answer);
+    }
+}

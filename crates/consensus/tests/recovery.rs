@@ -1,0 +1,216 @@
+//! Nodes on loopback: checkpoints, replicas that fall behind, and disks that lost something.
+
+mod support;
+
+use std::path::Path;
+
+use consensus::{CheckpointOptions, Forgotten, StopReason};
+use support::{Cluster, NOON, account, batch, eventually, key, open, soon, transfer, until};
+
+/// A cluster whose checkpoints are made on request only.
+async fn cluster(nodes: u64) -> Cluster {
+    let mut cluster = Cluster::planned(nodes, 1).await;
+    cluster.checkpoint = CheckpointOptions { log_bytes_min: u64::MAX, ..CheckpointOptions::default() };
+    cluster.started().await
+}
+
+/// Two accounts with money, and `count` transfers from the first to the second; the last entry's index.
+async fn history(cluster: &Cluster, first_key: u64, count: u64) -> u64 {
+    let accounts = vec![open(key(1, NOON), 1, 1_000_000), open(key(2, NOON), 2, 1_000_000)];
+    let mut last = cluster.propose(0, &batch(NOON, accounts)).await.index;
+    for number in first_key..first_key + count {
+        let pay = transfer(key(number, NOON + number), 1, 2, 1);
+        last = cluster.propose(0, &batch(NOON + number, vec![pay])).await.index;
+    }
+    last
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_begins_at_the_checkpoint_and_the_log_is_purged_up_to_the_older_of_two() {
+    let mut cluster = cluster(1).await;
+    history(&cluster, 10, 30).await;
+    let first = cluster.replica(1, 0).checkpoint().await.unwrap();
+    assert_eq!(cluster.replica(1, 0).status().purged, None, "one checkpoint is nothing to fall back to");
+    history(&cluster, 40, 30).await;
+    let second = cluster.replica(1, 0).checkpoint().await.unwrap();
+    assert!(first < second);
+    eventually("the log is purged", || cluster.replica(1, 0).status().purged == Some(first)).await;
+    let last = history(&cluster, 70, 30).await;
+
+    cluster.stop(1).await;
+    cluster.start_all().await;
+    cluster.applied_everywhere(0, last).await;
+    let replica = cluster.replica(1, 0);
+    assert_eq!(replica.status().checkpoint, Some(second));
+    assert_eq!(replica.with_ledger(|ledger| ledger.account(&account(2)).unwrap().posted), 1_000_090);
+    // A key whose outcome lies in a volume is still answered by it.
+    let again = cluster.propose(0, &batch(NOON, vec![transfer(key(12, NOON + 12), 1, 2, 1)])).await;
+    assert!(again.answers[0].replayed && again.answers[0].outcome.is_ok(), "{:?}", again.answers);
+    let statement = replica.postings(account(2), None, 200).await.unwrap();
+    assert_eq!(statement.len(), 91, "the opening and ninety transfers, from memory and two volumes");
+    assert!(statement.is_sorted_by(|one, next| one.key > next.key));
+    let page = replica.postings(account(2), Some(statement[40].key), 10).await.unwrap();
+    assert_eq!(page, statement[41..51]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_checkpoint_falls_back_to_the_one_before() {
+    let mut cluster = cluster(1).await;
+    history(&cluster, 10, 20).await;
+    let first = cluster.replica(1, 0).checkpoint().await.unwrap();
+    history(&cluster, 30, 20).await;
+    cluster.replica(1, 0).checkpoint().await.unwrap();
+    let last = history(&cluster, 50, 20).await;
+    let digest = cluster.replica(1, 0).with_ledger(ledger::Ledger::digest);
+    cluster.stop(1).await;
+
+    let shard = cluster.data_dir(1).join("shard-00");
+    let mut generations: Vec<_> = std::fs::read_dir(&shard).unwrap().map(|entry| entry.unwrap().path()).collect();
+    generations.retain(|path| path.is_dir() && path.to_string_lossy().contains("gen-"));
+    generations.sort();
+    flip_a_byte(&largest_file(generations.last().unwrap()));
+
+    cluster.start_all().await;
+    cluster.applied_everywhere(0, last).await;
+    let replica = cluster.replica(1, 0);
+    assert_eq!(replica.status().checkpoint, Some(first));
+    // A new leader's first entry is no batch: the books are what they were.
+    assert_eq!(replica.with_ledger(ledger::Ledger::digest), digest);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_fell_behind_the_log_gets_a_snapshot_and_may_then_lead() {
+    let mut cluster = cluster(3).await;
+    history(&cluster, 10, 10).await;
+    let away = (1..=3).find(|id| !cluster.replica(*id, 0).leadership().borrow().leads).unwrap();
+    cluster.stop(away).await;
+    // Both others purge what the third one lacks.
+    for round in 1..=2 {
+        let last = history(&cluster, 100 * round, 20).await;
+        cluster.applied_everywhere(0, last).await;
+        for id in cluster.nodes.keys() {
+            cluster.replica(*id, 0).checkpoint().await.unwrap();
+        }
+    }
+    for id in cluster.nodes.keys() {
+        eventually("the log is purged", || cluster.replica(*id, 0).status().purged > Some(15)).await;
+    }
+    let last = history(&cluster, 300, 5).await;
+    cluster.start(away).await.unwrap();
+    cluster.applied_everywhere(0, last).await;
+    cluster.agree(0);
+    assert!(cluster.replica(away, 0).status().checkpoint.is_some(), "it came by a snapshot");
+
+    // It leads, and knows keys that it never saw in its log.
+    let old = cluster.leader(0).await;
+    cluster.replica(old, 0).transfer_leadership(away).await;
+    until(&cluster.replica(away, 0), |now| now.leads).await;
+    for number in [10, 100, 215, 300] {
+        let again = cluster.propose(0, &batch(NOON, vec![transfer(key(number, NOON + number), 1, 2, 1)])).await;
+        assert!(again.answers[0].replayed, "key {number}: {:?}", again.answers);
+    }
+    let fresh = cluster.propose(0, &batch(NOON, vec![transfer(key(999, NOON), 1, 2, 1)])).await;
+    cluster.applied_everywhere(0, fresh.index).await;
+    cluster.agree(0);
+    let statement = cluster.replica(away, 0).postings(account(1), None, 100).await.unwrap();
+    assert_eq!(statement.len(), 57, "the opening, 10 + 20 + 20 + 5 transfers, and one more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checkpoints_are_made_by_themselves_when_enough_log_has_gathered() {
+    let mut cluster = Cluster::planned(1, 1).await;
+    let look_every = std::time::Duration::from_millis(5);
+    cluster.checkpoint = CheckpointOptions { log_bytes_min: 2_000, look_every, ..CheckpointOptions::default() };
+    let cluster = cluster.started().await;
+    history(&cluster, 10, 40).await;
+    eventually("a checkpoint", || cluster.replica(1, 0).status().checkpoint.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_went_backwards_is_noticed_before_it_votes() {
+    let mut cluster = cluster(3).await;
+    let early = history(&cluster, 10, 5).await;
+    cluster.applied_everywhere(0, early).await;
+    let follower = (1..=3).find(|id| !cluster.replica(*id, 0).leadership().borrow().leads).unwrap();
+
+    // Keep what its disk holds now, let it acknowledge more, then put the old bytes back.
+    cluster.stop(follower).await;
+    let (dir, kept) = (cluster.data_dir(follower), cluster.dir.path().join("kept"));
+    copy(&dir, &kept);
+    cluster.start(follower).await.unwrap();
+    let last = history(&cluster, 100, 5).await;
+    cluster.applied_everywhere(0, last).await;
+    let leader = cluster.leader(0).await;
+    let acked = |id: u64| {
+        let matched = cluster.replica(leader, 0).status().matched;
+        matched.iter().any(|(node, matched)| *node == id && *matched >= Some(last))
+    };
+    eventually("the leader knows", || acked(follower)).await;
+    cluster.stop(follower).await;
+    std::fs::remove_dir_all(&dir).unwrap();
+    copy(&kept, &dir);
+
+    // The beat that carries what the leader knows is a matter of time; the node would wait as well.
+    let refused = soon("the node is refused", async {
+        loop {
+            match cluster.start(follower).await {
+                Err(reason) => break reason,
+                Ok(()) => cluster.stop(follower).await,
+            }
+            std::fs::remove_dir_all(&dir).unwrap();
+            copy(&kept, &dir);
+        }
+    })
+    .await;
+    assert!(
+        matches!(refused, StopReason::Forgot { shard: 0, forgotten: Forgotten::Entries { .. } | Forgotten::Vote { .. } }),
+        "{refused:?}"
+    );
+    // The others go on.
+    history(&cluster, 200, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_data_directory_is_turned_away() {
+    let mut cluster = cluster(3).await;
+    let last = history(&cluster, 10, 5).await;
+    cluster.applied_everywhere(0, last).await;
+    cluster.stop(2).await;
+    std::fs::remove_dir_all(cluster.data_dir(2)).unwrap();
+    let refused = cluster.start(2).await.unwrap_err();
+    assert!(matches!(refused, StopReason::DiskReplaced), "{refused:?}");
+    history(&cluster, 200, 2).await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn largest_file(dir: &Path) -> std::path::PathBuf {
+    let mut files = vec![dir.to_path_buf()];
+    let mut largest = (0, dir.to_path_buf());
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            largest = largest.max((path.metadata().unwrap().len(), path));
+        }
+    }
+    largest.1
+}
+
+fn flip_a_byte(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.iter().rposition(|byte| *byte != 0).unwrap() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
+}
