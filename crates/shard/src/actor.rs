@@ -1,0 +1,334 @@
+//! The desk's shell: an actix actor that hears of frames, landings, leadership and time, and does what the desk says.
+//!
+//! All actors of a node's shards run on one thread, beside the node's gRPC server: a frame crosses no thread between the
+//! socket and the log.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use bytes::Bytes;
+use consensus::{Leadership, ProposeError, Refused, Replica};
+use hashbrown::HashMap;
+use ledger::batch::Batch;
+use ledger::{Shards, Time};
+use tokio::sync::mpsc;
+use wire::Failure;
+use wire::proto::cluster::{Frame, FrameAnswer, Leader};
+
+use crate::account::{AccountActor, Admit, Enqueue, Room};
+use crate::desk::{Desk, Effect, FrameIn, SessionId, refuse};
+use crate::proposer::Entry;
+
+/// How often deadlines and timers are looked at. A late look delays a notice, never a decision.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Messages that may wait for the shard: frames of all its gateways' streams, each of which has a bound of its own.
+const MAILBOX_MAX: usize = 16_384;
+
+/// Where the other nodes' doors are, by node id.
+pub type Addresses = std::collections::BTreeMap<u64, String>;
+
+/// One shard on this node.
+pub struct Shard {
+    replica: Arc<Replica>,
+    place: (Shards, u16),
+    addresses: Arc<Addresses>,
+    started: Instant,
+    leadership: Leadership,
+    reigns: u64,
+    desk: Option<Desk>,
+    sessions: HashMap<SessionId, mpsc::Sender<FrameAnswer>>,
+    accounts: HashMap<u128, Addr<AccountActor>>,
+    ticking: bool,
+    draining: bool,
+}
+
+impl Shard {
+    /// Starts a shard's actor on the current arbiter.
+    ///
+    /// # Panics
+    /// Outside an actix system.
+    #[must_use]
+    pub fn start(
+        replica: Arc<Replica>,
+        place: (Shards, u16),
+        addresses: Arc<Addresses>,
+    ) -> Addr<Self> {
+        let leadership = *replica.leadership().borrow();
+        let shard = Self {
+            replica,
+            place,
+            addresses,
+            started: Instant::now(),
+            leadership,
+            reigns: 0,
+            desk: None,
+            sessions: HashMap::new(),
+            accounts: HashMap::new(),
+            ticking: false,
+            draining: false,
+        };
+        Actor::start(shard)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn log_now(&self) -> Time {
+        self.replica.clock().now()
+    }
+
+    /// A reign begins or ends.
+    fn led_by(&mut self, leadership: Leadership, context: &mut Context<Self>) {
+        let same_reign = leadership.leads && self.leadership.term == leadership.term;
+        self.leadership = leadership;
+        if self.desk.is_some() && !same_reign {
+            self.end_reign(Failure::NoLeader, context);
+        }
+        if self.leadership.leads && self.desk.is_none() {
+            self.reigns = self.reigns.saturating_add(1);
+            self.desk = Some(Desk::open(self.reigns, self.place.0, self.place.1));
+            tracing::info!(shard = self.place.1, term = self.leadership.term, "leads the shard");
+        }
+    }
+
+    fn end_reign(&mut self, never_proposed: Failure, context: &mut Context<Self>) {
+        self.accounts.clear();
+        if let Some(desk) = self.desk.take() {
+            let effects = desk.close(never_proposed);
+            self.perform(effects, context);
+        }
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>, context: &mut Context<Self>) {
+        for effect in effects {
+            match effect {
+                Effect::Answer { session, id, replies, names_leader } => {
+                    self.answer((session, id), replies, names_leader);
+                }
+                Effect::Propose(entry) => self.propose(entry, context),
+                Effect::Wait { account, orders } => {
+                    let reign = self.reigns;
+                    let shard = context.address();
+                    let actor = self
+                        .accounts
+                        .entry(account)
+                        .or_insert_with(|| AccountActor::new(account, shard, reign).start());
+                    actor.do_send(Enqueue(orders));
+                }
+                Effect::Room { account, orders, last } => {
+                    if let Some(actor) = self.accounts.get(&account) {
+                        actor.do_send(Room { orders, last });
+                    }
+                    if last {
+                        self.accounts.remove(&account);
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, (session, id): (SessionId, u64), replies: Vec<u8>, names_leader: bool) {
+        let leader = names_leader.then(|| self.leader()).flatten();
+        let answer = FrameAnswer { id, answers: Bytes::from(replies), leader };
+        // A stream takes no more frames than its channel has room for answers, so only a stream that has ended refuses.
+        let ended = self.sessions.get(&session).is_none_or(|out| out.try_send(answer).is_err());
+        if ended {
+            self.sessions.remove(&session);
+        }
+    }
+
+    fn leader(&self) -> Option<Leader> {
+        let node_id = self.leadership.leader?;
+        let address = self.addresses.get(&node_id)?.clone();
+        Some(Leader { node_id, address })
+    }
+
+    fn propose(&mut self, entry: Entry, context: &mut Context<Self>) {
+        let replica = Arc::clone(&self.replica);
+        let bytes = entry.bytes.clone();
+        let proposal = async move { replica.propose(bytes).await };
+        let landing = proposal.into_actor(self).map(move |result, shard, context| {
+            let result = match result {
+                Ok(applied) => Ok(applied.answers),
+                Err(error) => Err(failure(&error)),
+            };
+            shard.landed(entry, result, context);
+        });
+        context.spawn(landing);
+    }
+
+    fn landed(
+        &mut self,
+        entry: Entry,
+        result: Result<Vec<ledger::Answer>, Failure>,
+        context: &mut Context<Self>,
+    ) {
+        let now = self.log_now();
+        let Some(desk) = self.desk.as_mut().filter(|desk| desk.reign() == entry.reign) else {
+            // Another reign's: whoever waited has been told that the outcome is unknown.
+            return;
+        };
+        let effects = desk.landed(entry, result, now);
+        self.perform(effects, context);
+    }
+
+    fn tick(&mut self, context: &mut Context<Self>) {
+        let (now_ms, now) = (self.now_ms(), self.log_now());
+        let Some(desk) = self.desk.as_mut() else { return };
+        let effects = desk.tick(now_ms, now);
+        let idle = desk.is_idle();
+        self.perform(effects, context);
+        if idle && !self.ticking && !self.draining {
+            self.let_time_pass(now, context);
+        }
+    }
+
+    /// Proposes an empty batch when something has fallen due and no request carries the time into the log.
+    fn let_time_pass(&mut self, now: Time, context: &mut Context<Self>) {
+        let is_due = self.replica.with_ledger(|ledger| ledger.next_timer()).is_some_and(|due| due <= now);
+        if !is_due {
+            return;
+        }
+        self.ticking = true;
+        let replica = Arc::clone(&self.replica);
+        let empty = Bytes::copy_from_slice(&Batch::head(now, 0));
+        let proposal = async move { replica.propose(empty).await };
+        let landing = proposal.into_actor(self).map(|result, shard, _| {
+            shard.ticking = false;
+            if let Err(error) = result {
+                tracing::debug!(%error, "a timer's batch was not applied; the next tick tries again");
+            }
+        });
+        context.spawn(landing);
+    }
+}
+
+/// Why a proposal brought no outcome, in the words of the wire.
+fn failure(error: &ProposeError) -> Failure {
+    match error {
+        ProposeError::NotProposed { why, .. } => match why {
+            Refused::NotLeader | Refused::LeaderChanging => Failure::NoLeader,
+            Refused::DiskFull => Failure::DiskFull,
+            Refused::Diverged => Failure::Diverged,
+            Refused::TooLarge => Failure::InvalidRecord,
+        },
+        ProposeError::Unknown => Failure::OutcomeUnknown,
+    }
+}
+
+impl Actor for Shard {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(MAILBOX_MAX);
+        let mut leadership = self.replica.leadership();
+        let address = context.address();
+        actix::spawn(async move {
+            loop {
+                let now = *leadership.borrow_and_update();
+                if address.send(Led(now)).await.is_err() || leadership.changed().await.is_err() {
+                    break;
+                }
+            }
+        });
+        context.run_interval(TICK, Self::tick);
+    }
+}
+
+/// The leadership has changed.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Led(Leadership);
+
+impl Handler<Led> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, Led(leadership): Led, context: &mut Self::Context) {
+        self.led_by(leadership, context);
+    }
+}
+
+/// A gateway's stream has begun; answers go to `out`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Begin {
+    pub(crate) session: SessionId,
+    pub(crate) out: mpsc::Sender<FrameAnswer>,
+}
+
+impl Handler<Begin> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, Begin { session, out }: Begin, _: &mut Self::Context) {
+        self.sessions.insert(session, out);
+    }
+}
+
+/// A gateway's stream has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct End(pub(crate) SessionId);
+
+impl Handler<End> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, End(session): End, _: &mut Self::Context) {
+        self.sessions.remove(&session);
+    }
+}
+
+/// A frame has come: one message, however many requests.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Execute {
+    pub(crate) session: SessionId,
+    pub(crate) frame: Frame,
+}
+
+impl Handler<Execute> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, Execute { session, frame }: Execute, context: &mut Self::Context) {
+        let (now_ms, now) = (self.now_ms(), self.log_now());
+        let frame = FrameIn {
+            session,
+            id: frame.id,
+            count: frame.count,
+            records: frame.records,
+            deadline_ms: now_ms.saturating_add(u64::from(frame.timeout_ms)),
+        };
+        let effects = match self.desk.as_mut() {
+            _ if self.draining => vec![refuse(&frame, Failure::Draining)],
+            Some(desk) => desk.take(frame, now),
+            None => vec![refuse(&frame, Failure::NoLeader)],
+        };
+        self.perform(effects, context);
+    }
+}
+
+impl Handler<Admit> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, Admit { reign, orders }: Admit, context: &mut Self::Context) {
+        let now = self.log_now();
+        let Some(desk) = self.desk.as_mut().filter(|desk| desk.reign() == reign) else { return };
+        let effects = desk.admit(orders, now);
+        self.perform(effects, context);
+    }
+}
+
+/// The node is being shut down: nothing new is taken.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Drain;
+
+impl Handler<Drain> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+        self.draining = true;
+    }
+}

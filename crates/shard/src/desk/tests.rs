@@ -1,0 +1,335 @@
+//! A desk in front of a real ledger: frames in, replies out.
+
+use std::collections::BTreeMap;
+
+use ledger::batch::put_record;
+use ledger::{
+    AccountId, AccountKind, Amount, Batch, Books, Command, Currency, Key, Ledger, TenantId,
+};
+use wire::reply;
+
+use super::*;
+
+const NOW: Time = Time(1_767_225_600_000);
+
+/// A desk, the ledger behind it, and what has come out so far.
+struct Counter {
+    desk: Desk,
+    ledger: Ledger,
+    under_way: Vec<Entry>,
+    waiting: BTreeMap<u128, Vec<Order>>,
+    answers: BTreeMap<u64, Vec<Reply>>,
+}
+
+impl Counter {
+    fn new() -> Self {
+        let shards = Shards::new(1).unwrap();
+        Self {
+            desk: Desk::open(1, shards, 0),
+            ledger: Ledger::new(Books { shard: 0, shards }),
+            under_way: Vec::new(),
+            waiting: BTreeMap::new(),
+            answers: BTreeMap::new(),
+        }
+    }
+
+    fn take(&mut self, id: u64, requests: &[Request]) {
+        let mut records = Vec::new();
+        for request in requests {
+            put_record(request, &mut records).unwrap();
+        }
+        let count = u32::try_from(requests.len()).unwrap();
+        self.take_bytes(id, count, records);
+    }
+
+    fn take_bytes(&mut self, id: u64, count: u32, records: Vec<u8>) {
+        let records = Bytes::from(records);
+        let frame = FrameIn { session: SessionId(1), id, count, records, deadline_ms: 1_000 };
+        let effects = self.desk.take(frame, NOW);
+        self.perform(effects);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Answer { id, replies, .. } => {
+                    let count = replies.len() / reply::REPLY_BYTES;
+                    let replies = reply::decode(&replies, count).unwrap().map(Result::unwrap).collect();
+                    assert!(self.answers.insert(id, replies).is_none(), "frame {id} is answered once");
+                }
+                Effect::Propose(entry) => self.under_way.push(entry),
+                Effect::Wait { account, orders } => {
+                    self.waiting.entry(account).or_default().extend(orders);
+                }
+                Effect::Room { account, orders, last } => {
+                    let queue = self.waiting.get_mut(&account).unwrap();
+                    let rest = queue.split_off(usize::try_from(orders).unwrap());
+                    let go = std::mem::replace(queue, rest);
+                    assert_eq!(queue.is_empty(), last);
+                    let effects = self.desk.admit(go, NOW);
+                    self.perform(effects);
+                }
+            }
+        }
+    }
+
+    /// Applies the oldest entry under way.
+    fn land(&mut self) {
+        let entry = self.under_way.remove(0);
+        let batch = Batch::decode(&entry.bytes).unwrap();
+        let fetched = self.ledger.begin_fetch();
+        let answers = self.ledger.apply(self.ledger.index() + 1, &batch, &fetched);
+        let effects = self.desk.landed(entry, Ok(answers), NOW);
+        self.perform(effects);
+    }
+
+    fn land_all(&mut self) {
+        while !self.under_way.is_empty() {
+            self.land();
+        }
+    }
+
+    fn open(&mut self, count: u128) {
+        let opens: Vec<Request> = (0..count).map(|n| request(1_000_000 + n, open(n))).collect();
+        self.take(9_999_999, &opens);
+        self.land_all();
+        assert!(self.answers.remove(&9_999_999).unwrap().iter().all(is_posted));
+    }
+}
+
+fn account(number: u128) -> AccountId {
+    AccountId::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0000 | number << 12)
+}
+
+fn request(key: u128, command: Command) -> Request {
+    Request { key: Key::from_digest(key.to_be_bytes()), tenant: TenantId(0), command }
+}
+
+fn open(number: u128) -> Command {
+    Command::Open {
+        account: account(number),
+        currency: Currency::CNY,
+        kind: AccountKind::Wallet,
+        opening: Some(Amount::from_minor(1_000_000).unwrap()),
+    }
+}
+
+fn transfer(debit: u128, credit: u128, minor: u64) -> Command {
+    Command::Transfer {
+        debit: account(debit),
+        credit: account(credit),
+        amount: Amount::from_minor(minor).unwrap(),
+        currency: Currency::CNY,
+    }
+}
+
+fn is_posted(reply: &Reply) -> bool {
+    matches!(reply, Reply::Answer(Answer { outcome: Ok(_), replayed: false }))
+}
+
+fn is_replayed(reply: &Reply) -> bool {
+    matches!(reply, Reply::Answer(Answer { outcome: Ok(_), replayed: true }))
+}
+
+#[test]
+fn an_idle_desk_proposes_at_once_and_a_busy_one_gathers() {
+    let mut counter = Counter::new();
+    counter.open(2);
+    for frame in 0..10 {
+        counter.take(frame, &[request(u128::from(frame), transfer(0, 1, 1))]);
+    }
+    assert_eq!(counter.under_way.len(), 4, "four entries of one request, then the rest gathers");
+    counter.land();
+    assert_eq!(counter.under_way.len(), 4);
+    let gathered = Batch::decode(&counter.under_way[3].bytes).unwrap();
+    assert_eq!(gathered.requests().len(), 6);
+    counter.land_all();
+    assert_eq!(counter.answers.len(), 10);
+    assert!(counter.answers.values().flatten().all(is_posted));
+    assert!(counter.desk.is_idle());
+}
+
+#[test]
+fn a_copy_of_a_request_in_flight_joins_it() {
+    let mut counter = Counter::new();
+    counter.open(2);
+    let one = request(7, transfer(0, 1, 100));
+    counter.take(1, &[one.clone(), one.clone()]);
+    counter.take(2, &[one.clone()]);
+    counter.take(3, &[request(7, transfer(0, 1, 101))]);
+    assert_eq!(counter.under_way.len(), 2, "one for the request, one for the other one under its key");
+    counter.land_all();
+    assert!(is_posted(&counter.answers[&1][0]));
+    assert!(is_replayed(&counter.answers[&1][1]));
+    assert!(is_replayed(&counter.answers[&2][0]));
+    let reused = Reply::Answer(Answer { outcome: Err(ledger::Rejection::KeyReused), replayed: false });
+    assert_eq!(counter.answers[&3], vec![reused]);
+    assert_eq!(counter.ledger.account(&account(1)).unwrap().posted, 1_000_100);
+}
+
+#[test]
+fn a_frame_is_cut_into_entries_and_answered_whole_and_in_order() {
+    let mut counter = Counter::new();
+    counter.open(100);
+    let requests: Vec<Request> = (0..8_192_u128)
+        .map(|n| {
+            let amount = if n % 10 == 9 { 9_000_000 } else { 1 };
+            request(n, transfer(n % 100, (n + 1) % 100, amount))
+        })
+        .collect();
+    counter.take(1, &requests);
+    assert_eq!(counter.under_way.len(), 4);
+    assert!(counter.answers.is_empty());
+    counter.land_all();
+    let replies = &counter.answers[&1];
+    assert_eq!(replies.len(), 8_192);
+    for (n, reply) in replies.iter().enumerate() {
+        assert_eq!(is_posted(reply), n % 10 != 9, "record {n}");
+    }
+}
+
+#[test]
+fn a_hot_account_waits_in_a_queue_of_its_own_and_keeps_its_order() {
+    let mut counter = Counter::new();
+    counter.open(3);
+    let hot = |n: u128| request(n, transfer(0, 1, 1));
+    let full = 2_048 + 8_192;
+    for frame in 0..5 {
+        let requests: Vec<Request> = (0..2_048).map(|n| hot(u128::from(frame) * 2_048 + n)).collect();
+        counter.take(frame, &requests);
+    }
+    assert_eq!(counter.waiting.values().map(Vec::len).sum::<usize>(), 8_192);
+    // Its queue is full; another account's is not.
+    counter.take(10, &[hot(full), request(900_000, transfer(2, 1, 1))]);
+    assert_eq!(counter.under_way.len(), 2);
+    counter.land_all();
+    let refused = Reply::Failure(Failure::Overloaded);
+    assert_eq!(counter.answers[&10][0], refused);
+    assert!(is_posted(&counter.answers[&10][1]));
+    let places: Vec<_> = (0..5)
+        .flat_map(|frame| &counter.answers[&frame])
+        .map(|reply| match reply {
+            Reply::Answer(Answer { outcome: Ok(posted), .. }) => posted.transfer,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(places.is_sorted(), "first in, first out");
+    assert_eq!(places.len(), 10_240);
+    assert!(counter.waiting[&account(0).to_u128()].is_empty());
+    counter.take(11, &[hot(full)]);
+    counter.land_all();
+    assert!(is_posted(&counter.answers[&11][0]), "the place is free again");
+}
+
+#[test]
+fn who_was_never_proposed_hears_so_and_who_was_hears_that_it_is_unknown() {
+    let mut counter = Counter::new();
+    counter.open(2);
+    for frame in 0..6 {
+        counter.take(frame, &[request(u128::from(frame), transfer(0, 1, 1))]);
+    }
+    let effects = counter.desk.tick(999, NOW);
+    counter.perform(effects);
+    assert!(counter.answers.is_empty());
+    let effects = counter.desk.tick(1_000, NOW);
+    counter.perform(effects);
+    for frame in 0..4 {
+        assert_eq!(counter.answers[&frame], vec![Reply::Failure(Failure::OutcomeUnknown)]);
+    }
+    for frame in 4..6 {
+        assert_eq!(counter.answers[&frame], vec![Reply::Failure(Failure::DeadlinePassed)]);
+    }
+    // What lands later is nobody's, and a retry hears the one outcome.
+    counter.land_all();
+    counter.take(10, &[request(0, transfer(0, 1, 1)), request(4, transfer(0, 1, 1))]);
+    counter.land_all();
+    assert!(is_replayed(&counter.answers[&10][0]));
+    assert!(is_posted(&counter.answers[&10][1]), "it was never proposed");
+}
+
+#[test]
+fn a_reign_ends_and_everybody_is_answered() {
+    let mut counter = Counter::new();
+    counter.open(2);
+    for frame in 0..6 {
+        counter.take(frame, &[request(u128::from(frame), transfer(0, 1, 1))]);
+    }
+    let shards = Shards::new(1).unwrap();
+    let ended = std::mem::replace(&mut counter.desk, Desk::open(2, shards, 0));
+    let effects = ended.close(Failure::NoLeader);
+    counter.perform(effects);
+    let unknown = (0..4).all(|n| counter.answers[&n] == [Reply::Failure(Failure::OutcomeUnknown)]);
+    let refused = (4..6).all(|n| counter.answers[&n] == [Reply::Failure(Failure::NoLeader)]);
+    assert!(unknown && refused, "{:?}", counter.answers);
+}
+
+#[test]
+#[should_panic(expected = "another reign")]
+fn an_entry_of_another_reign_is_not_this_ones() {
+    let mut counter = Counter::new();
+    counter.take(1, &[request(1, open(1))]);
+    counter.desk = Desk::open(2, Shards::new(1).unwrap(), 0);
+    counter.land();
+}
+
+#[test]
+fn bad_frames_are_refused_and_their_good_neighbours_are_not() {
+    let mut counter = Counter::new();
+    counter.open(2);
+    let invalid = Reply::Failure(Failure::InvalidRecord);
+    let mut records = Vec::new();
+    put_record(&request(1, transfer(0, 1, 1)), &mut records).unwrap();
+    let good = records.clone();
+    records.extend_from_slice(&[3, 0, 1, 2, 3]);
+    records.extend_from_slice(&good);
+    counter.take_bytes(1, 3, records.clone());
+    // Says more than it has; says less; ends in the middle; says nothing.
+    counter.take_bytes(2, 3, good.clone());
+    counter.take_bytes(3, 2, records);
+    counter.take_bytes(4, 2, [good.clone(), vec![200, 0, 1]].concat());
+    counter.take_bytes(5, 0, good.clone());
+    counter.take_bytes(6, u32::MAX, good);
+    counter.land_all();
+    assert!(is_posted(&counter.answers[&1][0]));
+    assert_eq!(counter.answers[&1][1], invalid);
+    assert!(is_replayed(&counter.answers[&1][2]));
+    assert_eq!(counter.answers[&2][1..], [invalid, invalid]);
+    assert_eq!(counter.answers[&3].len(), 2);
+    assert_eq!(counter.answers[&4][1], invalid);
+    assert_eq!(counter.answers[&5], []);
+    assert_eq!(counter.answers[&6].len(), wire::limits::FRAME_REQUESTS_MAX);
+}
+
+#[test]
+fn keys_from_the_future_and_records_of_another_shard_are_not_proposed() {
+    let shards = Shards::new(2).unwrap();
+    let mut counter = Counter::new();
+    counter.desk = Desk::open(1, shards, 1);
+    let at = |ms: u64| Key::from_uuid_v7(u128::from(ms) << 80 | 7 << 76 | 0b10 << 62).unwrap();
+    let far = AccountId::in_slot(0, Slot::new(4_095).unwrap());
+    let open_far = |key| Request {
+        key,
+        tenant: TenantId(0),
+        command: Command::Open {
+            account: far,
+            currency: Currency::CNY,
+            kind: AccountKind::Wallet,
+            opening: None,
+        },
+    };
+    let here = open_far(at(NOW.0 + KEY_SKEW_MS));
+    let future = open_far(at(NOW.0 + KEY_SKEW_MS + 1));
+    counter.take(1, &[future, request(1, open(1)), here]);
+    assert_eq!(counter.under_way.len(), 1);
+    let effects = counter.desk.close(Failure::NoLeader);
+    counter.desk = Desk::open(2, shards, 1);
+    counter.perform(effects);
+    assert_eq!(
+        counter.answers[&1],
+        [
+            Reply::Failure(Failure::KeyFromFuture),
+            Reply::Failure(Failure::InvalidRecord),
+            Reply::Failure(Failure::OutcomeUnknown),
+        ]
+    );
+}

@@ -1,0 +1,189 @@
+//! Reads: linearizable by default, or from this replica's own state when that will do.
+
+use consensus::{ReadError, Replica};
+use ledger::{
+    Account, AccountId, Answer, ColdName, ColdValue, Currency, Hold, HoldId, JournalKind, Posting,
+    PostingKey, ScopedKey, TenantId, codec,
+};
+use wire::proto::cluster::read_reply::Answer as ReplyAnswer;
+use wire::proto::cluster::read_request::Question;
+use wire::proto::cluster::{
+    AccountQuestion, HoldQuestion, JournalKind as WireKind, Leader, OutcomeQuestion,
+    Posting as WirePosting, ReadReply, ReadRequest, ReplicaStatus, StatementPage,
+    StatementQuestion, TransferRef,
+};
+use wire::{Failure, Reply};
+
+/// Answers a question.
+///
+/// # Errors
+/// When nobody can answer for the ledger now, or the question is none.
+pub(crate) async fn answer(
+    (node_id, leader): (u64, Option<Leader>),
+    replica: &Replica,
+    request: ReadRequest,
+) -> Result<ReadReply, Failure> {
+    let question = request.question.ok_or(Failure::InvalidRecord)?;
+    if !request.stale_ok && !matches!(question, Question::Status(_)) {
+        replica.read_index().await.map_err(failure)?;
+    }
+    let (index, time) = replica.with_ledger(|ledger| (ledger.index(), ledger.now()));
+    let answer = match question {
+        Question::Account(question) => account(replica, &question)?,
+        Question::Hold(question) => hold(replica, &question).await?,
+        Question::Outcome(question) => outcome(replica, &question).await?,
+        Question::Statement(question) => statement(replica, &question).await?,
+        Question::Status(_) => Some(status(node_id, leader, replica)),
+    };
+    Ok(ReadReply { index, time_ms: time.0, answer })
+}
+
+fn account(replica: &Replica, question: &AccountQuestion) -> Result<Option<ReplyAnswer>, Failure> {
+    let id = AccountId::from_u128(read_u128(&question.account)?);
+    let account = find_account(replica, id, TenantId(question.tenant));
+    Ok(account.map(|account| {
+        let mut bytes = Vec::with_capacity(128);
+        codec::put_hot(&account, &mut bytes);
+        ReplyAnswer::Account(bytes.into())
+    }))
+}
+
+fn find_account(replica: &Replica, id: AccountId, tenant: TenantId) -> Option<Account> {
+    replica.with_ledger(|ledger| ledger.account(&id)).filter(|account| account.tenant == tenant)
+}
+
+async fn hold(replica: &Replica, question: &HoldQuestion) -> Result<Option<ReplyAnswer>, Failure> {
+    let id = HoldId::from_u128(read_u128(&question.hold)?);
+    let hold = match replica.with_ledger(|ledger| ledger.hold(&id)) {
+        Some(hold) => Some(hold),
+        None => match cold(replica, ColdName::Hold(id)).await? {
+            Some(ColdValue::Hold(hold)) => Some(hold),
+            Some(_) | None => None,
+        },
+    };
+    let hold: Option<Hold> = hold.filter(|hold| hold.tenant == TenantId(question.tenant));
+    Ok(hold.map(|hold| {
+        let mut bytes = Vec::with_capacity(128);
+        codec::put_hot(&hold, &mut bytes);
+        ReplyAnswer::Hold(bytes.into())
+    }))
+}
+
+async fn outcome(
+    replica: &Replica,
+    question: &OutcomeQuestion,
+) -> Result<Option<ReplyAnswer>, Failure> {
+    let key: ScopedKey = codec::get_hot(&question.scoped_key).map_err(|_| Failure::InvalidRecord)?;
+    let outcome = match replica.with_ledger(|ledger| ledger.outcome(&key)) {
+        Some(outcome) => Some(outcome),
+        None => match cold(replica, ColdName::Outcome(key)).await? {
+            Some(ColdValue::Outcome(kept)) => Some(kept.outcome),
+            Some(_) | None => None,
+        },
+    };
+    Ok(outcome.map(|outcome| {
+        let reply = Reply::Answer(Answer { outcome, replayed: true });
+        ReplyAnswer::Outcome(wire::reply::encode([reply].iter()).into())
+    }))
+}
+
+async fn cold(replica: &Replica, name: ColdName) -> Result<Option<ColdValue>, Failure> {
+    let found = replica.look_up(vec![name]).await.map_err(failure)?;
+    Ok(found.into_iter().next().map(|(_, value)| value))
+}
+
+async fn statement(
+    replica: &Replica,
+    question: &StatementQuestion,
+) -> Result<Option<ReplyAnswer>, Failure> {
+    let id = AccountId::from_u128(read_u128(&question.account)?);
+    let Some(account) = find_account(replica, id, TenantId(question.tenant)) else { return Ok(None) };
+    let limit = question.limit.clamp(1, wire::limits::PAGE_SIZE_MAX);
+    let limit = usize::try_from(limit).map_err(|_| Failure::InvalidRecord)?;
+    let before = read_cursor(id, &question.before)?;
+    let postings = replica.postings(id, before, limit).await.map_err(failure)?;
+    let full = postings.len() == limit;
+    let last = postings.last().filter(|_| full);
+    let next = last.map(|posting| write_cursor(&posting.key)).unwrap_or_default();
+    let books = replica.with_ledger(ledger::Ledger::books);
+    Ok(Some(ReplyAnswer::Statement(StatementPage {
+        postings: postings.iter().map(write_posting).collect(),
+        next: next.into(),
+        shard: u32::from(books.shard),
+        currency: u32::from(Currency::number(account.currency)),
+    })))
+}
+
+/// Why a read brought no answer, in the words of the wire.
+fn failure(error: ReadError) -> Failure {
+    match error {
+        ReadError::NotLeader { .. } | ReadError::NoQuorum | ReadError::Stopped => Failure::NoLeader,
+        ReadError::Overloaded => Failure::Overloaded,
+    }
+}
+
+/// A cursor is the place of the last posting of the page before: index, position, line.
+fn write_cursor(key: &PostingKey) -> Vec<u8> {
+    let mut cursor = Vec::with_capacity(11);
+    cursor.extend_from_slice(&key.index.to_be_bytes());
+    cursor.extend_from_slice(&key.position.to_be_bytes());
+    cursor.push(key.line);
+    cursor
+}
+
+fn read_cursor(account: AccountId, cursor: &[u8]) -> Result<Option<PostingKey>, Failure> {
+    if cursor.is_empty() {
+        return Ok(None);
+    }
+    let (index, rest) = cursor.split_first_chunk::<8>().ok_or(Failure::InvalidRecord)?;
+    let (position, rest) = rest.split_first_chunk::<2>().ok_or(Failure::InvalidRecord)?;
+    let [line] = rest else { return Err(Failure::InvalidRecord) };
+    let (index, position) = (u64::from_be_bytes(*index), u16::from_be_bytes(*position));
+    Ok(Some(PostingKey { account, index, position, line: *line }))
+}
+
+fn write_posting(posting: &Posting) -> WirePosting {
+    let kind = match posting.kind {
+        JournalKind::Opening => WireKind::Opening,
+        JournalKind::Transfer => WireKind::Transfer,
+        JournalKind::Post => WireKind::Post,
+        JournalKind::Reversal => WireKind::Reversal,
+    };
+    WirePosting {
+        index: posting.key.index,
+        position: u32::from(posting.key.position),
+        line: u32::from(posting.key.line),
+        time_ms: posting.at.0,
+        amount: posting.amount,
+        balance: posting.balance.to_be_bytes().to_vec().into(),
+        counter: posting.counter.to_u128().to_be_bytes().to_vec().into(),
+        kind: kind.into(),
+        reverses: posting.reverses.map(|transfer| TransferRef {
+            shard: u32::from(transfer.shard),
+            index: transfer.index,
+            position: u32::from(transfer.position),
+        }),
+    }
+}
+
+fn status(node_id: u64, leader: Option<Leader>, replica: &Replica) -> ReplyAnswer {
+    let status = replica.status();
+    let (applied_index, digest) = replica.with_ledger(|ledger| (ledger.index(), ledger.digest()));
+    ReplyAnswer::Status(ReplicaStatus {
+        node_id,
+        term: status.term,
+        leader,
+        leads: replica.leadership().borrow().leads,
+        last_log_index: status.last_log.unwrap_or(0),
+        committed_index: status.committed.unwrap_or(0),
+        applied_index,
+        checkpoint_index: status.checkpoint.unwrap_or(0),
+        digest: digest.to_be_bytes().to_vec().into(),
+        log_bytes: status.log_bytes,
+    })
+}
+
+fn read_u128(bytes: &[u8]) -> Result<u128, Failure> {
+    let bytes: [u8; 16] = bytes.try_into().map_err(|_| Failure::InvalidRecord)?;
+    Ok(u128::from_be_bytes(bytes))
+}

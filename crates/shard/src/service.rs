@@ -1,0 +1,174 @@
+//! The shard's doors as a gRPC service: frames in and out, and reads.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use actix::Addr;
+use consensus::Replica;
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use wire::Failure;
+use wire::proto::cluster::shard_server::{Shard as ShardDoor, ShardServer};
+use wire::proto::cluster::{Frame, FrameAnswer, Leader, ReadReply, ReadRequest};
+
+use crate::actor::{Addresses, Begin, End, Execute, Shard};
+use crate::desk::SessionId;
+use crate::reads;
+
+/// Frames of one stream that may wait for their answers: a gateway keeps a few in flight, never dozens.
+const FRAMES_IN_FLIGHT_MAX: usize = 64;
+
+/// One shard on this node, as the doors know it.
+#[derive(Clone)]
+pub struct ShardDoors {
+    /// Its actor.
+    pub actor: Addr<Shard>,
+    /// Its replica.
+    pub replica: Arc<Replica>,
+}
+
+/// A node's shards, once it has started; until then every door says that nobody leads.
+pub type Shards = Arc<OnceLock<BTreeMap<u32, ShardDoors>>>;
+
+/// The doors of all shards on a node.
+struct Doors {
+    node_id: u64,
+    shards: Shards,
+    addresses: Arc<Addresses>,
+    sessions: AtomicU64,
+}
+
+/// Makes the gRPC service of a node's shards.
+#[must_use]
+pub fn shard_server(
+    node_id: u64,
+    shards: Shards,
+    addresses: Arc<Addresses>,
+) -> ShardServer<impl ShardDoor> {
+    ShardServer::new(Doors { node_id, shards, addresses, sessions: AtomicU64::new(0) })
+        .max_decoding_message_size(wire::limits::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(wire::limits::MESSAGE_BYTES_MAX)
+}
+
+#[tonic::async_trait]
+impl ShardDoor for Doors {
+    type SessionStream = ReceiverStream<Result<FrameAnswer, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
+        let (replies, outgoing) = mpsc::channel(FRAMES_IN_FLIGHT_MAX);
+        let shards = self.shards.get().cloned().ok_or_else(not_started)?;
+        tokio::spawn(async move {
+            if let Err(status) = serve(session, request.into_inner(), &shards, &replies).await {
+                // The stream may have ended already; then nobody is left to be told.
+                let _ = replies.send(Err(status)).await;
+            }
+            for doors in shards.values() {
+                doors.actor.do_send(End(session));
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(outgoing)))
+    }
+
+    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<ReadReply>, Status> {
+        let question = request.into_inner();
+        let shards = self.shards.get().ok_or_else(not_started)?;
+        let doors = shards.get(&question.shard).ok_or_else(|| not_here(question.shard))?;
+        let leader = || self.leader(&doors.replica);
+        let failed = |failure| wire::status::failure(failure, leader().as_ref());
+        let limit = std::time::Duration::from_millis(u64::from(question.timeout_ms.max(1)));
+        let read = reads::answer((self.node_id, leader()), &doors.replica, question);
+        match tokio::time::timeout(limit, read).await {
+            Ok(Ok(reply)) => Ok(Response::new(reply)),
+            Ok(Err(failure)) => Err(failed(failure)),
+            Err(_) => Err(failed(Failure::DeadlinePassed)),
+        }
+    }
+}
+
+impl Doors {
+    fn leader(&self, replica: &Replica) -> Option<Leader> {
+        let node_id = replica.leadership().borrow().leader?;
+        let address = self.addresses.get(&node_id)?.clone();
+        Some(Leader { node_id, address })
+    }
+}
+
+/// Hands frames to their shards, as many at once as there is room for answers.
+async fn serve(
+    session: SessionId,
+    mut frames: Streaming<Frame>,
+    shards: &BTreeMap<u32, ShardDoors>,
+    replies: &mpsc::Sender<Result<FrameAnswer, Status>>,
+) -> Result<(), Status> {
+    let (out, mut answers) = mpsc::channel(FRAMES_IN_FLIGHT_MAX);
+    for doors in shards.values() {
+        let begin = Begin { session, out: out.clone() };
+        doors.actor.send(begin).await.map_err(|_| Status::unavailable("the node is stopping"))?;
+    }
+    drop(out);
+    let mut in_flight = 0_usize;
+    loop {
+        tokio::select! {
+            answer = answers.recv() => {
+                let Some(answer) = answer else { return Ok(()) };
+                in_flight = in_flight.saturating_sub(1);
+                if replies.send(Ok(answer)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            frame = frames.next(), if in_flight < FRAMES_IN_FLIGHT_MAX => {
+                let Some(frame) = frame else { return finish(in_flight, answers, replies).await };
+                let frame = frame?;
+                let doors = shards.get(&frame.shard).ok_or_else(|| not_here(frame.shard))?;
+                in_flight = in_flight.saturating_add(1);
+                let id = frame.id;
+                let count = usize::try_from(frame.count).unwrap_or(0);
+                if doors.actor.try_send(Execute { session, frame }).is_err() {
+                    in_flight = in_flight.saturating_sub(1);
+                    let answer = overloaded(id, count);
+                    if replies.send(Ok(answer)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The gateway sends no more: what is under way is still answered.
+async fn finish(
+    in_flight: usize,
+    mut answers: mpsc::Receiver<FrameAnswer>,
+    replies: &mpsc::Sender<Result<FrameAnswer, Status>>,
+) -> Result<(), Status> {
+    for _ in 0..in_flight {
+        let Some(answer) = answers.recv().await else { return Ok(()) };
+        if replies.send(Ok(answer)).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn overloaded(id: u64, count: usize) -> FrameAnswer {
+    let count = count.min(wire::limits::FRAME_REQUESTS_MAX);
+    let reply = wire::Reply::Failure(Failure::Overloaded);
+    let answers = wire::reply::encode(std::iter::repeat_n(&reply, count));
+    FrameAnswer { id, answers: answers.into(), leader: None }
+}
+
+fn not_started() -> Status {
+    wire::status::failure(Failure::NoLeader, None)
+}
+
+fn not_here(shard: u32) -> Status {
+    tracing::warn!(shard, "asked for a shard that is not on this node");
+    wire::status::failure(Failure::NoLeader, None)
+}
