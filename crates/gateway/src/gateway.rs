@@ -1,0 +1,187 @@
+//! The gateway: everything put together, served until it is told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use wire::limits::MESSAGE_BYTES_MAX;
+use wire::proto::DESCRIPTORS;
+use wire::proto::v1::payments_server::{PaymentsServer, SERVICE_NAME};
+
+use crate::budget::Budget;
+use crate::config::{ConfigError, GatewayConfig};
+use crate::grpc::Doors;
+use crate::incoming::connections;
+use crate::link::{Driver, Link, Search};
+use crate::nodes::Nodes;
+use crate::reads::Reads;
+use crate::router::Router;
+
+/// How long a gateway that was told to stop waits for what is under way: below the 30 s that a supervisor grants.
+const DRAIN_MAX: Duration = Duration::from_secs(15);
+
+/// How often a silent client is asked for a sign of life, and how long it may take: a client that vanished gives its
+/// connection back within a minute.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_MAX: Duration = Duration::from_secs(20);
+
+/// Bytes that a client may send unread on one stream, and on one connection: a full batch, and a few.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+
+/// A gateway. Its life is one call of [`Gateway::serve`].
+#[derive(Debug)]
+pub struct Gateway {
+    config: GatewayConfig,
+}
+
+/// Why a gateway stopped that was not told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A bug: the descriptors are made by the build.
+    #[error("the service cannot describe itself: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// Look at the listener's address and the process's limits.
+    #[error("the gRPC server stopped: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// What the gateway's parts share.
+struct Parts {
+    router: Arc<Router>,
+    nodes: Arc<Nodes>,
+    links: Vec<Arc<Link>>,
+    /// The drivers, and the one who reports their health; they end with the gateway.
+    tasks: JoinSet<()>,
+}
+
+impl Gateway {
+    /// A gateway that does not run yet.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn new(config: GatewayConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self { config })
+    }
+
+    /// Serves until `shutdown` is ready, then takes nothing new, answers what is under way, and returns.
+    ///
+    /// Runs on whatever runtime polls it; a `current_thread` one is the fastest.
+    ///
+    /// # Errors
+    /// When the server cannot go on.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let limits = self.config.limits;
+        let (drain, draining) = watch::channel(false);
+        let mut parts = self.parts();
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let reporting = report(reporter, parts.links.clone(), draining.clone());
+        parts.tasks.spawn(reporting);
+
+        let router = Server::builder()
+            .max_concurrent_streams(limits.streams_per_connection)
+            .http2_keepalive_interval(Some(PING_EVERY))
+            .http2_keepalive_timeout(Some(PING_MAX))
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .add_service(self.payments(&parts, draining.clone()))
+            .add_service(health)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?);
+        let incoming = connections(listener, limits.connections);
+        let server = router.serve_with_incoming_shutdown(incoming, told(draining));
+        tokio::pin!(server);
+        tokio::select! {
+            stopped = &mut server => return Ok(stopped?),
+            () = shutdown => {}
+        }
+
+        parts.router.drain();
+        drain.send_replace(true);
+        match tokio::time::timeout(DRAIN_MAX, server).await {
+            Ok(stopped) => Ok(stopped?),
+            Err(_) => {
+                tracing::warn!("connections are still open after the time for draining");
+                Ok(())
+            }
+        }
+    }
+
+    fn parts(&self) -> Parts {
+        let GatewayConfig { topology, tenant, limits } = &self.config;
+        let nodes = Arc::new(Nodes::new(topology));
+        let mut tasks = JoinSet::new();
+        let mut links = Vec::new();
+        for (shard, replicas) in (0_u16..).zip(topology.replicas()) {
+            let link = Arc::new(Link::new(shard));
+            let replicas = replicas.keys().copied().collect();
+            let search = Search::new(Arc::clone(&nodes), shard, replicas, limits.frames_in_flight);
+            let driver = Driver::new(Arc::clone(&link), Arc::new(search), limits.frames_in_flight);
+            tasks.spawn(driver.run());
+            links.push(link);
+        }
+        let budget = Budget::new(limits.requests_in_flight, limits.bytes_in_flight);
+        let router = Arc::new(Router::new(*tenant, topology.shards(), links.clone(), budget));
+        Parts { router, nodes, links, tasks }
+    }
+
+    fn payments(&self, parts: &Parts, draining: watch::Receiver<bool>) -> PaymentsServer<Doors> {
+        let replicas = self.config.topology.replicas().iter();
+        let replicas = replicas.map(|nodes| nodes.keys().copied().collect()).collect();
+        let reads = Reads::new(Arc::clone(&parts.router), Arc::clone(&parts.nodes), replicas);
+        let doors = Doors { router: Arc::clone(&parts.router), reads, draining };
+        PaymentsServer::new(doors)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+async fn told(mut draining: watch::Receiver<bool>) {
+    // A sender that is gone has told everything.
+    let _ = draining.wait_for(|draining| *draining).await;
+}
+
+/// Reports SERVING while every shard has a leader; ends, and whoever watches with it, when the gateway drains.
+async fn report(
+    mut reporter: HealthReporter,
+    links: Vec<Arc<Link>>,
+    mut draining: watch::Receiver<bool>,
+) {
+    let mut leaders: Vec<_> = links.iter().map(|link| link.leader()).collect();
+    loop {
+        let led = leaders.iter_mut().all(|leader| leader.borrow_and_update().is_some());
+        let draining_now = *draining.borrow_and_update();
+        let serving = led && !draining_now;
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in ["", SERVICE_NAME] {
+            reporter.set_service_status(service, status).await;
+        }
+        if draining_now {
+            for service in ["", SERVICE_NAME] {
+                reporter.clear_service_status(service).await;
+            }
+            return;
+        }
+        let changes = leaders.iter_mut().map(|leader| Box::pin(leader.changed()));
+        tokio::select! {
+            _ = futures::future::select_all(changes) => {}
+            _ = draining.changed() => {}
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The edge: gRPC in, fixed records out, one stream to each shard's leader.
+//!
+//! Three doors (unary, batch, session) lead to one [`router`]. A request is checked, encoded once, in the layout that
+//! the log keeps, straight into what waits for its shard's leader, and forgotten: what comes back is 24 bytes at the
+//! same place of the same frame.
+//!
+//! ```text
+//! unary ──┐                 ┌─▶ link of shard 0 ══ stream of frames ══▶ its leader
+//! batch ──┼─▶ router ───────┼─▶ link of shard 1 ══ …
+//! session ┘    ▲            └─▶ …
+//!              └── replies, each to its place in its call
+//! ```
+//!
+//! A link sends a frame whenever fewer than a few are in flight, and no timer waits: what arrives meanwhile is the next
+//! frame. When the leader changes, or the stream breaks, the same records go to the new leader with the same keys, until
+//! their callers' deadlines. That is safe because exactly-once is the ledger's work, not the network's.
+//!
+//! Invariants:
+//! - A gateway keeps nothing that a restart would miss (A9).
+//! - A request that may have been proposed is never answered as if it had not been: once a frame went out and its stream
+//!   broke, only the ledger's own answer or `OUTCOME_UNKNOWN` will do.
+//! - Everything that waits is counted against one budget, and the budget has a bound (A11).
+
+mod budget;
+mod call;
+mod config;
+mod deadline;
+mod gateway;
+mod grpc;
+mod incoming;
+mod link;
+mod nodes;
+mod reads;
+mod router;
+mod session;
+
+pub use config::{ConfigError, GatewayConfig, Limits, Topology};
+pub use gateway::{Gateway, ServeError};

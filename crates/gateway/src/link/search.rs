@@ -1,0 +1,150 @@
+//! Looking for a shard's leader.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use wire::proto::cluster::read_reply::Answer;
+use wire::proto::cluster::read_request::Question;
+use wire::proto::cluster::shard_client::ShardClient;
+use wire::proto::cluster::{Frame, FrameAnswer, Leader, ReadRequest, StatusQuestion};
+
+use crate::nodes::Nodes;
+
+/// How long a node may take to say how it does.
+const STATUS_MAX: Duration = Duration::from_millis(500);
+
+/// How long a node may take to open a stream.
+const OPEN_MAX: Duration = Duration::from_secs(1);
+
+/// The first pause and the longest, in milliseconds: short, because a caller waits; longer each time, because an
+/// election takes a second.
+const PAUSE_MS_FIRST: u64 = 10;
+const PAUSE_MS_MAX: u64 = 200;
+
+/// The pause before the next attempt after so many that did not help; none after none. Half of it is chance, so that
+/// gateways do not knock in step.
+pub(crate) fn pause(failed: u32) -> Duration {
+    let Some(doublings) = failed.checked_sub(1) else { return Duration::ZERO };
+    let most = PAUSE_MS_FIRST.checked_shl(doublings.min(16)).unwrap_or(PAUSE_MS_MAX);
+    let most = most.min(PAUSE_MS_MAX);
+    Duration::from_millis(rand::random_range(most / 2..=most))
+}
+
+/// A stream to a node that said, or was said, to lead.
+#[derive(Debug)]
+pub(super) struct Wire {
+    /// The node.
+    pub(super) node: u64,
+    /// Frames out.
+    pub(super) frames: mpsc::Sender<Frame>,
+    /// Answers in.
+    pub(super) answers: Streaming<FrameAnswer>,
+}
+
+/// How a link finds its leader.
+#[derive(Debug)]
+pub(crate) struct Search {
+    nodes: Arc<Nodes>,
+    shard: u32,
+    replicas: Vec<u64>,
+    frames_in_flight: usize,
+}
+
+impl Search {
+    pub(crate) fn new(
+        nodes: Arc<Nodes>,
+        shard: u16,
+        replicas: Vec<u64>,
+        frames_in_flight: usize,
+    ) -> Self {
+        Self { nodes, shard: shard.into(), replicas, frames_in_flight }
+    }
+
+    /// After a pause, follows a hint, or asks every replica at once who leads. `None` when nobody does, for now.
+    pub(super) async fn leader(&self, hint: Option<Leader>, pause: Duration) -> Option<Wire> {
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
+        if let Some(named) = hint {
+            self.nodes.learn(&named);
+            return self.open(named.node_id).await;
+        }
+        let leader = self.ask_all().await?;
+        self.open(leader).await
+    }
+
+    /// The first replica that says it leads; or whom a replica names that is none of those we knew.
+    async fn ask_all(&self) -> Option<u64> {
+        let mut asked: FuturesUnordered<_> =
+            self.replicas.iter().map(|node| self.ask(*node)).collect();
+        let mut stranger = None;
+        while let Some(said) = asked.next().await {
+            match said {
+                Some(Said::Leads(node)) => return Some(node),
+                Some(Said::Names(leader)) if !self.replicas.contains(&leader.node_id) => {
+                    stranger = Some(leader);
+                }
+                Some(Said::Names(_)) | None => {}
+            }
+        }
+        let stranger = stranger?;
+        self.nodes.learn(&stranger);
+        Some(stranger.node_id)
+    }
+
+    async fn ask(&self, node: u64) -> Option<Said> {
+        let channel = self.nodes.channel(node)?;
+        let question = ReadRequest {
+            shard: self.shard,
+            stale_ok: true,
+            timeout_ms: u32::try_from(STATUS_MAX.as_millis()).expect("half a second"),
+            question: Some(Question::Status(StatusQuestion {})),
+        };
+        let mut client = ShardClient::new(channel);
+        let reply = timeout(STATUS_MAX, client.read(question)).await.ok()?.ok()?;
+        match reply.into_inner().answer? {
+            Answer::Status(status) if status.leads => Some(Said::Leads(node)),
+            Answer::Status(status) => status.leader.map(Said::Names),
+            Answer::Account(_) | Answer::Hold(_) | Answer::Outcome(_) | Answer::Statement(_) => {
+                None
+            }
+        }
+    }
+
+    async fn open(&self, node: u64) -> Option<Wire> {
+        let mut client = ShardClient::new(self.nodes.channel(node)?);
+        let (frames, outgoing) = mpsc::channel(self.frames_in_flight);
+        let opened = client.session(ReceiverStream::new(outgoing));
+        let answers = timeout(OPEN_MAX, opened).await.ok()?.ok()?.into_inner();
+        Some(Wire { node, frames, answers })
+    }
+}
+
+enum Said {
+    Leads(u64),
+    Names(Leader),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound() {
+        assert_eq!(pause(0), Duration::ZERO);
+        for (failed, most) in
+            [(1, 10), (2, 20), (3, 40), (4, 80), (5, 160), (6, 200), (u32::MAX, 200)]
+        {
+            for _ in 0..50 {
+                let bounds = Duration::from_millis(most / 2)..=Duration::from_millis(most);
+                assert!(bounds.contains(&pause(failed)), "{failed} failed");
+            }
+        }
+    }
+}

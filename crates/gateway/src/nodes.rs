@@ -1,0 +1,79 @@
+//! The nodes' addresses, and one connection to each: all shards' streams and reads share it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+use wire::proto::cluster::Leader;
+
+use crate::config::{Topology, is_address};
+
+/// How long a connection may take to be made.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+
+/// How often a silent node is asked for a sign of life, and how long it may take to give one. A paused leader is then
+/// noticed within two seconds, and a busy one is not given up.
+const PING_EVERY: Duration = Duration::from_millis(500);
+const PING_MAX: Duration = Duration::from_millis(1_500);
+
+/// Bytes that may be on their way to us unread: several whole answers.
+const WINDOW_BYTES: u32 = 4 << 20;
+
+/// Nodes that are known at the most: more than a cluster has, and hints cannot make us collect them for ever.
+const NODES_MAX: usize = 256;
+
+/// The nodes that are known.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    known: Mutex<BTreeMap<u64, Channel>>,
+}
+
+impl Nodes {
+    /// The configured nodes. Connections are made when they are needed.
+    pub(crate) fn new(topology: &Topology) -> Self {
+        let nodes = Self { known: Mutex::new(BTreeMap::new()) };
+        for (node, address) in topology.replicas().iter().flatten() {
+            nodes.learn(&Leader { node_id: *node, address: address.clone() });
+        }
+        nodes
+    }
+
+    /// The connection to a node, if it is known.
+    pub(crate) fn channel(&self, node: u64) -> Option<Channel> {
+        self.lock().get(&node).cloned()
+    }
+
+    /// Learns of a node that somebody named. What was known before wins: the configuration may name an address that
+    /// only we can reach.
+    pub(crate) fn learn(&self, named: &Leader) {
+        let mut known = self.lock();
+        if known.contains_key(&named.node_id) || known.len() >= NODES_MAX {
+            return;
+        }
+        if let Some(channel) = connection(&named.address) {
+            known.insert(named.node_id, channel);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Channel>> {
+        self.known.lock().expect("nothing panics while it holds the nodes")
+    }
+}
+
+fn connection(address: &str) -> Option<Channel> {
+    if !is_address(address) {
+        return None;
+    }
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
+    let channel = endpoint
+        .connect_timeout(CONNECT_MAX)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_MAX)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .connect_lazy();
+    Some(channel)
+}

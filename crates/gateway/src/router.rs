@@ -1,0 +1,111 @@
+//! The one way from a door to a shard.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ledger::{Command, Shards, Slot, TenantId};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use wire::convert::{Intent, Refusal};
+use wire::{Failure, Reply};
+
+use crate::budget::{Budget, Permit};
+use crate::call::{Finished, Opening, Way};
+use crate::link::Link;
+
+/// Bytes that a request without legs counts for: its record and what remembers it.
+const REQUEST_BYTES: usize = 128;
+
+/// Bytes that each leg adds.
+const LEG_BYTES: usize = 40;
+
+/// Checks requests against the gateway's bounds and hands them to their shards' links.
+#[derive(Debug)]
+pub(crate) struct Router {
+    tenant: TenantId,
+    shards: Shards,
+    links: Vec<Arc<Link>>,
+    budget: Arc<Budget>,
+    draining: AtomicBool,
+}
+
+impl Router {
+    pub(crate) fn new(
+        tenant: TenantId,
+        shards: Shards,
+        links: Vec<Arc<Link>>,
+        budget: Arc<Budget>,
+    ) -> Self {
+        Self { tenant, shards, links, budget, draining: AtomicBool::new(false) }
+    }
+
+    /// On whose behalf requests are made.
+    pub(crate) const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// From now on nothing new is taken.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Opens a call of so many requests.
+    pub(crate) fn open(&self, deadline: Instant, requests: usize, way: Way) -> Opening {
+        Opening::new(deadline, requests, Permit::empty(Arc::clone(&self.budget)), way)
+    }
+
+    /// Sends the requests of a call on their way; gives what will hear what became of them.
+    pub(crate) fn send(
+        &self,
+        deadline: Instant,
+        requests: impl ExactSizeIterator<Item = Result<Intent, Refusal>>,
+    ) -> oneshot::Receiver<Finished> {
+        let (to, finished) = oneshot::channel();
+        let mut opening = self.open(deadline, requests.len(), Way::Once(to));
+        for (place, read) in requests.enumerate() {
+            self.route(&mut opening, place, read);
+        }
+        opening.close();
+        finished
+    }
+
+    /// Sends one request of a call on its way, or writes at its place why not.
+    pub(crate) fn route(&self, call: &mut Opening, place: usize, read: Result<Intent, Refusal>) {
+        let Intent { request, made } = match read {
+            Ok(intent) => intent,
+            Err(refusal) => return call.refuse(place, refusal),
+        };
+        if let Err(failure) = self.admit(call, &request.command) {
+            return call.call().reply([(place, Reply::Failure(failure))]);
+        }
+        call.makes(place, made);
+        let link = self.link(Slot::of(request.command.subject()));
+        if link.push(&request, call.call(), place).is_err() {
+            call.refuse(place, Refusal::field("legs", "fewer legs: the request is too long"));
+        }
+    }
+
+    /// The link of a slot's shard.
+    pub(crate) fn link(&self, slot: Slot) -> &Arc<Link> {
+        let shard = usize::from(self.shards.shard(slot));
+        self.links.get(shard).expect("the configuration places every shard")
+    }
+
+    fn admit(&self, call: &mut Opening, command: &Command) -> Result<(), Failure> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Failure::Draining);
+        }
+        if call.call().deadline <= Instant::now() {
+            return Err(Failure::DeadlinePassed);
+        }
+        if !call.grow(weight(command)) {
+            return Err(Failure::Overloaded);
+        }
+        Ok(())
+    }
+}
+
+fn weight(command: &Command) -> usize {
+    let legs = if let Command::MultiTransfer { legs, .. } = command { legs.len() } else { 0 };
+    legs.saturating_mul(LEG_BYTES).saturating_add(REQUEST_BYTES)
+}
