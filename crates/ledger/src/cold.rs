@@ -208,8 +208,18 @@ impl ColdRecord {
 /// When the bytes are no cold record.
 pub fn cold_digest(key: &[u8], value: &[u8]) -> Result<u128, Corrupt> {
     let name = ColdName::parse(key)?;
-    let value = ColdValue::read(&name, value)?;
-    Ok(hash::part(&(name, value)))
+    Ok(match ColdValue::read(&name, value)? {
+        ColdValue::Posting(posting) => posting_part(&posting),
+        other @ (ColdValue::Outcome(_)
+        | ColdValue::Hold(_)
+        | ColdValue::Reversal(_)
+        | ColdValue::Legs(..)) => hash::part(&(name, other)),
+    })
+}
+
+/// A posting's part in the digest. Its name is in it, so it is hashed once only: there are two for every transfer.
+pub(crate) fn posting_part(posting: &Posting) -> u128 {
+    hash::part(&(b'p', posting))
 }
 
 /// What is kept of an executed request.

@@ -195,6 +195,9 @@ impl Ledger {
     /// Writes a journal: every account it names, its rows of history, and the totals.
     pub(crate) fn write(&mut self, position: u16, journal: &Journal<'_>) {
         for (leg, posted) in journal.legs.iter().enumerate() {
+            let number = self.recent.next_row();
+            let debit_before = self.write_account(posted.debit, Some(LinePlace::debit(number)));
+            let credit_before = self.write_account(posted.credit, Some(LinePlace::credit(number)));
             let row = Row {
                 debit: posted.debit.id,
                 credit: posted.credit.id,
@@ -203,32 +206,36 @@ impl Ledger {
                 amount: posted.amount,
                 at: self.now,
                 index: self.index,
-                debit_before: self.last_line(&posted.debit.id),
-                credit_before: self.last_line(&posted.credit.id),
+                debit_before,
+                credit_before,
                 position,
                 leg: u8::try_from(leg).expect("a journal has at most 64 legs"),
                 kind: journal.kind,
             };
-            let number = self.recent.next_row();
             self.recent.keep_row(row, journal.reverses);
-            self.write_account(posted.debit, Some(LinePlace::debit(number)));
-            self.write_account(posted.credit, Some(LinePlace::credit(number)));
             self.count_totals(posted);
         }
         self.keep_legs(position, journal);
     }
 
-    /// Writes an account. With a `line` its newest line is that; without, it stays.
-    pub(crate) fn write_account(&mut self, account: Account, line: Option<LinePlace>) {
-        let before = self.accounts.get(&account.id).copied();
-        if before.is_none_or(|stored| stored.counted) {
-            if let Some(stored) = before {
-                self.counted = self.counted.wrapping_sub(hash::part(&stored.account));
+    /// Writes an account, and returns where its newest line was. With a `line` its newest line is now that; without, it
+    /// stays.
+    pub(crate) fn write_account(&mut self, account: Account, line: Option<LinePlace>) -> LinePlace {
+        let Self { accounts, counted, uncounted, .. } = self;
+        let mut line_before = LinePlace::NOWHERE;
+        accounts.change(account.id, |before| {
+            if before.is_none_or(|stored| stored.counted) {
+                uncounted.push(account.id);
             }
-            self.uncounted.push(account.id);
-        }
-        let last_line = line.or(before.map(|stored| stored.last_line)).unwrap_or_default();
-        self.accounts.put(account.id, Stored { account, last_line, counted: false });
+            if let Some(before) = before {
+                line_before = before.last_line;
+                if before.counted {
+                    *counted = counted.wrapping_sub(hash::part(&before.account));
+                }
+            }
+            Stored { account, last_line: line.unwrap_or(line_before), counted: false }
+        });
+        line_before
     }
 
     /// Counts the changed accounts into the digest, once there are many.
@@ -236,11 +243,13 @@ impl Ledger {
         if self.uncounted.len() < UNCOUNTED_MAX {
             return;
         }
-        for id in std::mem::take(&mut self.uncounted) {
-            let mut stored = *self.accounts.get(&id).expect("accounts are never removed");
-            stored.counted = true;
-            self.counted = self.counted.wrapping_add(hash::part(&stored.account));
-            self.accounts.put(id, stored);
+        let Self { accounts, counted, uncounted, .. } = self;
+        for id in uncounted.drain(..) {
+            accounts.change(id, |stored| {
+                let stored = stored.expect("accounts are never removed");
+                *counted = counted.wrapping_add(hash::part(&stored.account));
+                Stored { counted: true, ..*stored }
+            });
         }
     }
 
@@ -286,10 +295,6 @@ impl Ledger {
             kept.copied()
         };
         self.recent.outcome(scoped).or_else(cold)
-    }
-
-    fn last_line(&self, id: &AccountId) -> LinePlace {
-        self.accounts.get(id).map_or(LinePlace::NOWHERE, |stored| stored.last_line)
     }
 
     fn count_totals(&mut self, leg: &crate::journal::PostedLeg) {

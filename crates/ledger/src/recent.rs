@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashTable};
 
-use crate::cold::{ColdName, ColdValue, KeptOutcome};
+use crate::cold::{ColdName, ColdValue, KeptOutcome, posting_part};
 use crate::hash::{self, Fixed};
 use crate::hold::Hold;
 use crate::id::{HoldId, TenantId, Time, TransferId};
@@ -23,7 +23,10 @@ use crate::outcome::Outcome;
 use crate::retention::Retention;
 
 /// Parts of the index of outcomes. Each grows by itself, so that no growth takes longer than a sixty-fourth of all.
-const PARTS: u64 = 64;
+const PARTS: usize = 64;
+
+/// Keys for which room is made beforehand at the most: as many take 10 MB.
+const EXPECTED_MAX: usize = 1 << 20;
 
 /// A key with its outcome, laid out without gaps: there are millions.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +72,10 @@ struct Outcomes {
 }
 
 impl Outcomes {
-    fn new() -> Self {
-        let parts = (0..PARTS).map(|_| HashTable::new()).collect();
+    /// With room for `expected` keys in the index, as long as that is not too many: growing means hashing all anew.
+    fn new(expected: usize) -> Self {
+        let room = expected.min(EXPECTED_MAX) / PARTS;
+        let parts = (0..PARTS).map(|_| HashTable::with_capacity(room)).collect();
         Self { rows: List::new(), first: 0, parts }
     }
 
@@ -118,8 +123,7 @@ fn cold_part(name: ColdName, value: ColdValue) -> u128 {
 
 /// Bits 40 … 45: the tables use the lowest and the highest ones themselves.
 fn part_of(hash: u64) -> usize {
-    let part = (hash >> 40).checked_rem(PARTS).expect("there are parts");
-    usize::try_from(part).expect("below 64")
+    usize::try_from((hash >> 40) & 63).expect("six bits fit")
 }
 
 /// What happened between two checkpoints.
@@ -137,7 +141,7 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    fn new(number: u64, first_row: u64) -> Self {
+    fn new(number: u64, first_row: u64, outcomes: usize) -> Self {
         Self {
             number,
             first_row,
@@ -147,7 +151,7 @@ impl Chunk {
             reversals: HashMap::with_hasher(Fixed),
             times: None,
             digest: 0,
-            outcomes: Outcomes::new(),
+            outcomes: Outcomes::new(outcomes),
         }
     }
 
@@ -188,8 +192,8 @@ impl Chunk {
         digest
     }
 
-    fn count(&mut self, at: Time, name: ColdName, value: ColdValue) {
-        self.digest = self.digest.wrapping_add(cold_part(name, value));
+    fn count(&mut self, at: Time, part: u128) {
+        self.digest = self.digest.wrapping_add(part);
         let first = self.times.map_or(at, |(first, _)| first);
         self.times = Some((first, at));
     }
@@ -204,7 +208,7 @@ pub(crate) struct Recent {
 
 impl Recent {
     pub(crate) fn new() -> Self {
-        Self { frozen: VecDeque::new(), open: Chunk::new(0, 0) }
+        Self { frozen: VecDeque::new(), open: Chunk::new(0, 0, 0) }
     }
 
     pub(crate) fn outcome(&self, scoped: &ScopedKey) -> Option<KeptOutcome> {
@@ -251,36 +255,39 @@ impl Recent {
     }
 
     pub(crate) fn keep_outcome(&mut self, scoped: ScopedKey, kept: KeptOutcome) {
-        self.open.count(kept.at, ColdName::Outcome(scoped), ColdValue::Outcome(kept));
-        self.open.outcomes.insert(OutcomeRow::new(scoped, kept));
+        let row = OutcomeRow::new(scoped, kept);
+        self.open.count(kept.at, row.digest());
+        self.open.outcomes.insert(row);
     }
 
     pub(crate) fn keep_hold(&mut self, at: Time, hold: Hold) {
-        self.open.count(at, ColdName::Hold(hold.id), ColdValue::Hold(hold));
+        self.open.count(at, cold_part(ColdName::Hold(hold.id), ColdValue::Hold(hold)));
         self.open.holds.insert(hold.id, hold);
     }
 
     pub(crate) fn keep_reversal(&mut self, at: Time, transfer: TransferId, by: TransferId) {
-        self.open.count(at, ColdName::Reversal(transfer), ColdValue::Reversal(by));
+        self.open.count(at, cold_part(ColdName::Reversal(transfer), ColdValue::Reversal(by)));
         self.open.reversals.insert(transfer, by);
         self.open.reverses.insert((by.index, by.position), transfer);
     }
 
     pub(crate) fn keep_row(&mut self, row: Row, reverses: Option<TransferId>) {
         for posting in [row.debit_posting(reverses), row.credit_posting(reverses)] {
-            self.open.count(row.at, ColdName::Posting(posting.key), ColdValue::Posting(posting));
+            self.open.count(row.at, posting_part(&posting));
         }
         self.open.rows.push(row);
     }
 
     /// Counts the record that a journal of several legs will have of its own.
     pub(crate) fn keep_legs(&mut self, at: Time, name: ColdName, value: ColdValue) {
-        self.open.count(at, name, value);
+        self.open.count(at, cold_part(name, value));
     }
 
     /// Freezes the open chunk, and says which chunks a checkpoint must write.
     pub(crate) fn freeze(&mut self) -> Vec<Arc<Chunk>> {
-        let next = Chunk::new(self.open.number.saturating_add(1), self.next_row());
+        // The next one will hold about as much as this one.
+        let outcomes = self.open.outcomes.rows.len();
+        let next = Chunk::new(self.open.number.saturating_add(1), self.next_row(), outcomes);
         let full = std::mem::replace(&mut self.open, next);
         if !full.is_empty() {
             self.frozen.push_back(Arc::new(full));

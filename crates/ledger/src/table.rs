@@ -48,13 +48,24 @@ impl<K: Hash + Eq + Copy, V: Clone> Table<K, V> {
     /// # Panics
     /// At 2^32 records.
     pub(crate) fn put(&mut self, id: K, record: V) {
-        if let Some(row) = self.rows.get(&id) {
-            *self.cell(*row) = Some(record);
-            return;
-        }
-        let row = self.free_row();
-        self.rows.insert(id, row);
-        *self.cell(row) = Some(record);
+        self.change(id, |_| record);
+    }
+
+    /// Writes what becomes of a record, which may not have been there: one look-up instead of two.
+    ///
+    /// # Panics
+    /// At 2^32 records.
+    pub(crate) fn change(&mut self, id: K, becomes: impl FnOnce(Option<&V>) -> V) {
+        let row = match self.rows.get(&id) {
+            Some(row) => *row,
+            None => {
+                let row = self.free_row();
+                self.rows.insert(id, row);
+                row
+            }
+        };
+        let cell = self.cell(row);
+        *cell = Some(becomes(cell.as_ref()));
     }
 
     pub(crate) fn remove(&mut self, id: &K) -> Option<V> {

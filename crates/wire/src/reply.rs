@@ -182,3 +182,13 @@ impl Words {
 pub fn every_rejection() -> impl Iterator<Item = Rejection> {
     (0..).map_while(|number| rejections::from_words(number, 0, 0))
 }
+
+/// The rejection of a code, its operands looked up by name; `None` when this release does not know the code, or an
+/// operand is missing.
+pub fn rejection(code: &str, operand: impl Fn(&str) -> Option<u64>) -> Option<Rejection> {
+    let known = every_rejection().find(|known| known.code() == code)?;
+    let (number, ..) = rejections::to_words(&known);
+    let mut words = operands(&known).map(|(name, _)| operand(name));
+    let (first, second) = (words.next().unwrap_or(Some(0))?, words.next().unwrap_or(Some(0))?);
+    rejections::from_words(number, first, second)
+}

@@ -29,7 +29,7 @@ const LEADER_ID: &str = "leader_id";
 /// Metadata of `ErrorInfo`: the leader's address.
 const LEADER_ADDRESS: &str = "leader_address";
 /// Metadata of `ErrorInfo`: `true` when a rejection is a repeated one.
-const REPLAYED: &str = "replayed";
+pub const REPLAYED: &str = "replayed";
 
 /// The ledger's "no" as a status.
 ///

@@ -23,7 +23,7 @@ pub enum Refusal {
     #[error("a mutating request needs an idempotency key")]
     MissingKey,
     /// Send fewer requests at once, or at least one.
-    #[error("{0} requests at once; 1 to 8192 are taken")]
+    #[error("{0} requests at once; 1 to 8192 are taken, of at most 4 MiB together")]
     BatchTooLarge(usize),
     /// Use the page token as it came, for the same account.
     #[error("the page token is not one of this account's")]
@@ -80,7 +80,7 @@ impl Refusal {
             }],
             Self::BatchTooLarge(_) => vec![FieldViolation {
                 field: Cow::Borrowed("requests"),
-                description: Cow::Borrowed("1 to 8192 requests"),
+                description: Cow::Borrowed("1 to 8192 requests, of at most 4 MiB together"),
             }],
             Self::PageTokenInvalid => vec![FieldViolation {
                 field: Cow::Borrowed("page_token"),

@@ -1,0 +1,119 @@
+//! What a run will do: the flags, with what they leave open filled in.
+
+use std::time::Duration;
+
+use super::args::{Args, Door, KeyOrder, Store, Workload};
+use super::chaos::Blow;
+use crate::exit;
+
+/// How long a run makes requests when nothing is said.
+const DURATION_DEFAULT: Duration = Duration::from_secs(30);
+
+/// A run's plan.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// What is done.
+    pub(super) workload: Workload,
+    /// Where.
+    pub(super) target: Target,
+    /// How many shards there are.
+    pub(super) shards: u16,
+    /// When requests end.
+    pub(super) until: Until,
+    /// How many accounts.
+    pub(super) accounts: u32,
+    /// Requests in one frame at the most.
+    pub(super) batch: usize,
+    /// How many connections.
+    pub(super) connections: usize,
+    /// How many frames or calls each keeps open.
+    pub(super) inflight: usize,
+    /// Requests a second; `None` for a closed loop.
+    pub(super) rate: Option<u64>,
+    /// How many of a hundred transfers pay the merchant.
+    pub(super) hot: u8,
+    /// How requests are carried.
+    pub(super) door: Door,
+    /// What keys look like.
+    pub(super) keys: KeyOrder,
+    /// What goes wrong, in the order of time.
+    pub(super) chaos: Vec<Blow>,
+    /// What requests are made from.
+    pub(super) seed: u64,
+}
+
+/// Where the load goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// A cluster of the run's own.
+    Spawn {
+        /// How many nodes.
+        nodes: u8,
+        /// What they keep their checkpoints in.
+        store: Store,
+    },
+    /// A gateway that is there, as `host:port`.
+    Cluster(String),
+}
+
+/// When requests end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// After this long.
+    Time(Duration),
+    /// After so many.
+    Count(u64),
+}
+
+impl Plan {
+    /// Fills in what the flags leave open.
+    ///
+    /// # Errors
+    /// When flags do not go together.
+    pub(super) fn of(args: &Args) -> Result<Self, exit::Failure> {
+        let single = args.workload == Workload::TransferSingle;
+        let door = args.door.unwrap_or(if single { Door::Unary } else { Door::Session });
+        let one_each = single || door == Door::Unary;
+        if one_each && args.batch.is_some_and(|batch| batch != 1) {
+            return Err(exit::Failure::usage("single requests are not sent in batches: leave --batch out"));
+        }
+        let batch = args.batch.unwrap_or(if one_each { 1 } else { 8_192 });
+        let connections = args.connections.unwrap_or(if single { 256 } else { 4 });
+        let mut chaos = args.chaos.clone();
+        chaos.sort_by_key(|blow| blow.at);
+        let until = args.count.map_or(Until::Time(args.duration.unwrap_or(DURATION_DEFAULT)), Until::Count);
+        let late = |length| chaos.iter().any(|blow| blow.at >= length);
+        if matches!(until, Until::Time(length) if late(length)) {
+            return Err(exit::Failure::usage("a fault after the end of the run would not happen"));
+        }
+        Ok(Self {
+            workload: args.workload,
+            target: target(args),
+            shards: args.shards,
+            until,
+            accounts: args.accounts,
+            batch: usize::from(batch),
+            connections: usize::from(connections),
+            inflight: usize::from(args.inflight),
+            rate: args.rate,
+            hot: if args.workload == Workload::TransferHot { args.hot } else { 0 },
+            door,
+            keys: args.keys,
+            chaos,
+            seed: args.seed.unwrap_or_else(rand::random),
+        })
+    }
+
+    /// Whether requests begin on time, whatever became of earlier ones.
+    pub(super) const fn is_open_loop(&self) -> bool {
+        self.rate.is_some()
+    }
+}
+
+fn target(args: &Args) -> Target {
+    let Some(address) = &args.cluster else {
+        return Target::Spawn { nodes: args.spawn.unwrap_or(3), store: args.store };
+    };
+    let bare = address.strip_prefix("http://").unwrap_or(address);
+    Target::Cluster(bare.trim_end_matches('/').to_owned())
+}

@@ -1,0 +1,127 @@
+//! Every command, and what it is handed to.
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use super::invocation::{Invocation, bare_screen};
+use super::options::Global;
+use super::{
+    account, balance, config, hold, import, log, lookup, multi_transfer, reverse, statement, transfer,
+};
+use crate::config::Flag;
+use crate::exit::{Failure, USAGE};
+
+/// A payment core: accounts, and money between them, exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "paycore", version, propagate_version = true)]
+#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Example:\n  paycore transfer acc_lin acc_wang 8.88 --currency CNY")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Account(account::Args),
+    Balance(balance::Args),
+    Config(config::Args),
+    Demo(crate::demo::Args),
+    Gateway(crate::server::gateway::Args),
+    Hold(hold::Args),
+    Import(import::Args),
+    Log(log::Args),
+    Lookup(lookup::Args),
+    MultiTransfer(multi_transfer::Args),
+    Node(crate::server::node::Args),
+    Reverse(reverse::Args),
+    Statement(statement::Args),
+    Transfer(transfer::Args),
+}
+
+impl Command {
+    /// The command's own flags that are settings too.
+    fn flags(&self) -> Vec<Flag> {
+        match self {
+            Self::Account(args) => args.reach().flags(),
+            Self::Balance(args) => args.reach.flags(),
+            Self::Hold(args) => args.reach().flags(),
+            Self::Import(args) => args.flags(),
+            Self::Lookup(args) => args.reach.flags(),
+            Self::MultiTransfer(args) => args.reach.flags(),
+            Self::Reverse(args) => args.reach.flags(),
+            Self::Statement(args) => args.reach.flags(),
+            Self::Transfer(args) => args.reach.flags(),
+            Self::Config(_) | Self::Log(_) | Self::Demo(_) | Self::Gateway(_) | Self::Node(_) => Vec::new(),
+        }
+    }
+}
+
+/// Reads the command line, does what it says, and gives the exit code.
+pub(crate) fn main() -> ExitCode {
+    let cli = match parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return shown(&error),
+    };
+    let around = match Invocation::gather(&cli.global, cli.command.flags()) {
+        Ok(around) => around,
+        Err(failure) => {
+            bare_screen(&cli.global).fail(&failure);
+            return ExitCode::from(failure.exit());
+        }
+    };
+    match dispatch(&cli.command, &around) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message().is_empty() {
+                around.screen.fail(&failure);
+            }
+            ExitCode::from(failure.exit())
+        }
+    }
+}
+
+fn dispatch(command: &Command, around: &Invocation) -> Result<(), Failure> {
+    match command {
+        Command::Account(args) => account::run(args, around),
+        Command::Balance(args) => balance::run(args, around),
+        Command::Config(args) => config::run(args, around),
+        Command::Demo(args) => crate::demo::run(args, around),
+        Command::Gateway(args) => crate::server::gateway::run(args, around),
+        Command::Hold(args) => hold::run(args, around),
+        Command::Import(args) => import::run(args, around),
+        Command::Log(args) => log::run(args, around),
+        Command::Lookup(args) => lookup::run(args, around),
+        Command::MultiTransfer(args) => multi_transfer::run(args, around),
+        Command::Node(args) => crate::server::node::run(args, around),
+        Command::Reverse(args) => reverse::run(args, around),
+        Command::Statement(args) => statement::run(args, around),
+        Command::Transfer(args) => transfer::run(args, around),
+    }
+}
+
+fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, clap::Error> {
+    let args: Vec<_> = args.into_iter().collect();
+    // What clap writes itself, help and errors, is coloured before the flag has been read.
+    let color = if args.iter().any(|arg| arg == "--no-color") { ColorChoice::Never } else { ColorChoice::Auto };
+    let matches = Cli::command().color(color).try_get_matches_from(args)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// Help and version are what was asked for; anything else is bad usage.
+fn shown(error: &clap::Error) -> ExitCode {
+    // A closed pipe is nobody to complain to.
+    drop(error.print());
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(USAGE),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,25 @@
+//! The command line: what can be asked, and how it is dispatched.
+//!
+//! One file a family of commands. Each reads its flags, makes one call, and shows the answer; where a call moves
+//! money, its idempotency key is made once, before the first attempt, and shown, so that whatever happens after can be
+//! asked for again.
+
+mod account;
+mod balance;
+mod command;
+mod config;
+mod hold;
+mod import;
+mod invocation;
+mod log;
+mod lookup;
+mod multi_transfer;
+mod options;
+mod reverse;
+mod statement;
+mod teller;
+mod transfer;
+mod views;
+
+pub(crate) use command::main;
+pub(crate) use invocation::{Invocation, block_on};

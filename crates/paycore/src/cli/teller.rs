@@ -1,0 +1,151 @@
+//! Who takes a person's request to the cluster, and brings the answer back.
+
+use std::time::{Duration, Instant};
+
+use client::{Account, AccountId, Client, Freshness, Money, Posted, Request};
+use ledger::Currency;
+
+use super::invocation::Invocation;
+use super::options::KeyArg;
+use crate::context::Aliases;
+use crate::exit::Failure;
+use crate::output::Screen;
+
+/// Takes requests to the cluster, and knows what people call their accounts.
+pub(super) struct Teller<'a> {
+    around: &'a Invocation,
+    aliases: Aliases,
+}
+
+/// What was done, and how it was asked for.
+pub(super) struct Sent {
+    pub(super) posted: Posted,
+    pub(super) key: String,
+    pub(super) elapsed: Duration,
+    pub(super) client: Client,
+}
+
+impl<'a> Teller<'a> {
+    /// Opens the counter: reads the context, and connects to nothing yet.
+    ///
+    /// # Errors
+    /// When the context file is spoilt.
+    pub(super) fn new(around: &'a Invocation) -> Result<Self, Failure> {
+        Ok(Self { around, aliases: around.aliases()? })
+    }
+
+    pub(super) const fn screen(&self) -> &Screen {
+        &self.around.screen
+    }
+
+    pub(super) const fn aliases(&self) -> &Aliases {
+        &self.aliases
+    }
+
+    /// The account that a person means.
+    ///
+    /// # Errors
+    /// When nobody can say which.
+    pub(super) fn account(&self, text: &str) -> Result<AccountId, Failure> {
+        self.aliases.resolve(text)
+    }
+
+    /// What a person calls an account.
+    pub(super) fn name(&self, account: AccountId) -> String {
+        self.aliases.alias_of(account).map_or_else(|| account.to_string(), str::to_owned)
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody answers at the endpoint.
+    pub(super) async fn connect(&self) -> Result<Client, Failure> {
+        let settings = &self.around.settings.client;
+        let client = tokio::time::timeout(settings.timeout(), Client::connect(&settings.endpoint));
+        match client.await {
+            Ok(client) => Ok(client?.with_timeout(settings.timeout())),
+            Err(_) => {
+                let message = format!("{} does not answer", settings.endpoint);
+                Err(client::Error::NotConnected { message }.into())
+            }
+        }
+    }
+
+    /// Sends a request under the key that was given, or one of its own.
+    ///
+    /// Whatever happens, the key is told: with the answer, with the failure, or, where nobody sits before the screen
+    /// who could be told later, before anything is sent.
+    ///
+    /// # Errors
+    /// As the ledger or the cluster says, and when a person interrupts it.
+    pub(super) async fn send(&self, request: Request, key: &KeyArg) -> Result<Sent, Failure> {
+        let request = match &key.idempotency_key {
+            Some(key) => request.with_key(key),
+            None => request,
+        };
+        let made = request.key().to_owned();
+        if key.idempotency_key.is_none() && !self.screen().progress_is_live() {
+            self.screen().say(format_args!("idempotency key {made}"));
+        }
+        let sending = async {
+            let client = self.connect().await?;
+            let began = Instant::now();
+            let posted = client.send(&request).await?;
+            Ok((posted, began.elapsed(), client))
+        };
+        let sent: Result<_, Failure> = tokio::select! {
+            sent = sending => sent,
+            () = interrupted() => Err(Failure::coded(
+                "OUTCOME_UNKNOWN",
+                "interrupted; it may have been done all the same",
+            )),
+        };
+        let (posted, elapsed, client) = sent.map_err(|failure| failure.with_key(&made))?;
+        Ok(Sent { posted, key: made, elapsed, client })
+    }
+
+    /// An account as it is after a request, for showing. It may be another tenant's, or the cluster may just then have
+    /// lost its leader; what was done stays done, so nothing that goes wrong here is an error.
+    pub(super) async fn read_back(client: &Client, account: AccountId) -> Option<Account> {
+        client.account(account, Freshness::Linearizable).await.ok()
+    }
+}
+
+/// Comes when the process is asked to stop.
+pub(super) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    // Where a signal cannot be listened to it does what it always did: it ends the process.
+    let hear = async |kind| match signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = hear(SignalKind::interrupt()) => {}
+        () = hear(SignalKind::terminate()) => {}
+    }
+}
+
+/// An amount that a person wrote, in a currency that a person wrote.
+///
+/// # Errors
+/// When it is none: finer than the currency's minor unit, not above 0, or too large.
+pub(super) fn read_money(amount: &str, currency: &str) -> Result<Money, Failure> {
+    let currency = read_currency(currency)?;
+    Money::parse(amount, currency).map_err(|rejection| {
+        let most = currency.display(i128::from(ledger::AMOUNT_MAX));
+        Failure::coded(rejection.code(), format!("`{amount}` is no amount of {currency}")).with_hint(format!(
+            "write it with at most {} decimals, above 0, and up to {most}",
+            currency.exponent()
+        ))
+    })
+}
+
+/// A currency that a person wrote, in either case.
+///
+/// # Errors
+/// When ISO 4217 does not know it.
+pub(super) fn read_currency(code: &str) -> Result<Currency, Failure> {
+    Currency::from_code(&code.to_ascii_uppercase())
+        .map_err(|rejection| Failure::coded(rejection.code(), format!("`{code}` is no currency")))
+}

@@ -1,0 +1,64 @@
+//! `paycore gateway`: a door to a cluster. It keeps nothing; any number of them will do.
+
+use std::path::PathBuf;
+
+use gateway::{Gateway, GatewayConfig};
+use tokio::net::TcpListener;
+
+use crate::cli::Invocation;
+use crate::config::Topology;
+use crate::exit::Failure;
+
+/// Run a gateway to a cluster
+///
+/// A gateway keeps nothing: it may be killed and started again at any time, and there may be many side by side.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  paycore gateway --topology cluster-config/dev-3.toml")]
+pub(crate) struct Args {
+    /// The cluster's topology file
+    #[arg(long, value_name = "FILE")]
+    topology: Option<PathBuf>,
+    /// Which of its gateways this is, counted from 1
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    number: usize,
+    /// Where to listen instead of where the topology says, as HOST:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+/// Runs the gateway until it is asked to stop.
+pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
+    let settings = &around.settings;
+    super::begin_logging(&settings.log)?;
+    let topology = args.topology.as_ref().unwrap_or(&settings.cluster.topology);
+    let topology = Topology::load(topology).map_err(|wrong| Failure::of_problems(&wrong))?;
+    let spec = args.number.checked_sub(1).and_then(|number| topology.gateways.get(number));
+    let listen = args.listen.clone().or_else(|| spec.map(|spec| spec.grpc.clone())).ok_or_else(|| {
+        Failure::usage(format!("the topology has no gateway {}", args.number))
+    })?;
+    crate::cli::block_on(serve(&topology, &listen, super::asked_to_stop()))
+}
+
+/// Runs a gateway until `asked` is done.
+///
+/// # Errors
+/// When it cannot start, or its server ends by itself.
+pub(crate) async fn serve(
+    topology: &Topology,
+    listen: &str,
+    asked: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|why| Failure::io(format!("the gateway cannot listen on {listen}"), &why))?;
+    let places = gateway::Topology::everywhere(topology.shards(), &topology.peers());
+    let gateway =
+        Gateway::new(GatewayConfig::new(places)).map_err(|why| Failure::config(why.to_string()))?;
+    tracing::info!(address = listen, "opened");
+    let shutdown = async {
+        if let Err(why) = asked.await {
+            tracing::error!(why = why.message(), "cannot hear signals; stopping");
+        }
+    };
+    gateway.serve(listener, shutdown).await.map_err(|why| Failure::internal(why.to_string()))
+}

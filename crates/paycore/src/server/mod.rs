@@ -1,0 +1,9 @@
+//! The processes of a cluster: a node, a gateway, and what both do the same way.
+
+pub(crate) mod gateway;
+mod logging;
+pub(crate) mod node;
+mod signals;
+
+pub(crate) use logging::begin as begin_logging;
+pub(crate) use signals::asked_to_stop;

@@ -1,0 +1,200 @@
+//! `paycore node`: one node of a cluster.
+//!
+//! Everything but the log's writer and checkpoints runs on one thread: the gRPC server, Raft, the shards' actors, and
+//! apply. A frame crosses no thread between the socket and the log.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use consensus::{CheckpointOptions, Node, NodeConfig, StopReason, Timing};
+use futures::StreamExt as _;
+use ledger::Shards;
+use shard::{Addresses, Drain, Shard, ShardDoors, shard_server};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+use crate::cli::Invocation;
+use crate::config::{StoreKind, Topology};
+use crate::exit::Failure;
+
+/// How long a node that is asked to stop waits for another to take over the lead.
+const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+
+/// Run one node of a cluster
+///
+/// The node keeps its log and checkpoints under --data and must never be given another node's directory, nor its own id
+/// to an empty one once it has taken part.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  paycore node --topology cluster-config/dev-1.toml --id 1 --data data/n1")]
+pub(crate) struct Args {
+    /// The cluster's topology file
+    #[arg(long, value_name = "FILE")]
+    topology: Option<PathBuf>,
+    /// Which of its nodes this is
+    #[arg(long, value_name = "N")]
+    id: Option<u64>,
+    /// Where the node keeps its log and checkpoints
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// Runs the node until it is asked to stop, or must.
+pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
+    let settings = &around.settings;
+    super::begin_logging(&settings.log)?;
+    let topology = args.topology.as_ref().unwrap_or(&settings.cluster.topology);
+    let topology = Topology::load(topology).map_err(|wrong| Failure::of_problems(&wrong))?;
+    let id = args.id.or(settings.node.id).ok_or_else(|| {
+        Failure::usage("which node is this? Say --id N, or set node.id")
+    })?;
+    let data = args.data.clone().unwrap_or_else(|| settings.node.data_dir.clone());
+    let plan = Plan { topology, id, data };
+    actix::System::new().block_on(serve(plan, super::asked_to_stop()))
+}
+
+/// What a node is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Its cluster.
+    pub(crate) topology: Topology,
+    /// Which node.
+    pub(crate) id: u64,
+    /// Where it keeps what it knows.
+    pub(crate) data: PathBuf,
+}
+
+impl Plan {
+    fn config(&self) -> NodeConfig {
+        let peers = self.topology.peers();
+        let mut config = NodeConfig::new(self.id, self.data.clone(), peers, self.topology.shards());
+        config.replicas = self.topology.nodes.len();
+        let (consensus, store) = (self.topology.consensus, self.topology.store);
+        config.timing = Timing {
+            heartbeat_ms: consensus.heartbeat_ms,
+            election_min_ms: consensus.election_min_ms,
+            election_max_ms: consensus.election_max_ms,
+            ..Timing::default()
+        };
+        config.checkpoint = CheckpointOptions {
+            log_bytes_min: store.checkpoint_log_bytes,
+            log_held_bytes_max: store.checkpoint_behind_bytes,
+            ..CheckpointOptions::default()
+        };
+        config.store = match store.kind {
+            StoreKind::Sled => consensus::StoreKind::Sled,
+            StoreKind::Memory => consensus::StoreKind::Memory,
+        };
+        config
+    }
+}
+
+/// Runs a node until `asked` is done, or the node must stop. Needs an actix system around it.
+///
+/// # Errors
+/// When the node cannot start, or has to stop.
+pub(crate) async fn serve(
+    plan: Plan,
+    asked: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let spec = plan.topology.node(plan.id).ok_or_else(|| {
+        Failure::config(format!("the topology has no node {}", plan.id))
+    })?;
+    let listener = TcpListener::bind(&spec.grpc)
+        .await
+        .map_err(|why| Failure::io(format!("node {}: cannot listen on {}", plan.id, spec.grpc), &why))?;
+    let node = Node::open(plan.config()).await.map_err(|why| Failure::internal(why.to_string()))?;
+    tracing::info!(node = plan.id, address = %spec.grpc, data = %plan.data.display(), "opened");
+
+    let addresses: Arc<Addresses> = Arc::new(plan.topology.peers());
+    let doors: shard::Shards = Arc::default();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = consensus::tune(Server::builder())
+        .add_service(node.peer_service())
+        .add_service(shard_server(plan.id, Arc::clone(&doors), Arc::clone(&addresses)));
+    let connections = TcpListenerStream::new(listener).map(|connection| {
+        connection.and_then(|socket| socket.set_nodelay(true).map(|()| socket))
+    });
+    let serving = tokio::spawn(server.serve_with_incoming_shutdown(connections, async {
+        let _ = stopped.await;
+    }));
+
+    let ended = live(&plan, &node, (&doors, &addresses), asked).await;
+    if ended.is_ok() {
+        hand_over(&node, &doors).await;
+    }
+    let _ = stop.send(());
+    node.shutdown().await;
+    serving.abort();
+    ended
+}
+
+/// The node's life between its start and its end.
+async fn live(
+    plan: &Plan,
+    node: &Node,
+    (doors, addresses): (&shard::Shards, &Arc<Addresses>),
+    asked: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let mut must_stop = node.stopped();
+    let work = async {
+        node.start().await.map_err(|reason| stopped(&reason))?;
+        let started = start_shards(node, plan.topology.shards(), addresses);
+        doors.set(started).unwrap_or_else(|_| unreachable!("a node starts once"));
+        node.initialize().await.map_err(|reason| stopped(&reason))?;
+        tracing::info!(node = plan.id, "takes part");
+        std::future::pending::<Result<(), Failure>>().await
+    };
+    tokio::select! {
+        ended = work => ended,
+        asked = asked => asked,
+        reason = must_stop.wait_for(Option::is_some) => match reason.as_deref() {
+            Ok(Some(reason)) => Err(stopped(reason)),
+            Ok(None) | Err(_) => Err(Failure::internal("the node ended")),
+        },
+    }
+}
+
+fn start_shards(
+    node: &Node,
+    shards: Shards,
+    addresses: &Arc<Addresses>,
+) -> BTreeMap<u32, ShardDoors> {
+    let doors = node.replicas().into_iter().map(|replica| {
+        let place = (shards, replica.shard());
+        let actor = Shard::start(Arc::clone(&replica), place, Arc::clone(addresses));
+        (u32::from(replica.shard()), ShardDoors { actor, replica })
+    });
+    doors.collect()
+}
+
+fn stopped(reason: &StopReason) -> Failure {
+    Failure::internal(format!("the node stops: {reason}"))
+}
+
+/// Takes nothing new, and lets another node lead, so that nobody has to wait for an election.
+async fn hand_over(node: &Node, doors: &OnceLock<BTreeMap<u32, ShardDoors>>) {
+    let Some(doors) = doors.get() else { return };
+    for door in doors.values() {
+        door.actor.do_send(Drain);
+    }
+    let handing_over = async {
+        for door in doors.values() {
+            let mut leadership = door.replica.leadership();
+            if !leadership.borrow().leads {
+                continue;
+            }
+            let voters = door.replica.status().voters;
+            if let Some(other) = voters.into_iter().find(|voter| *voter != node.id()) {
+                door.replica.transfer_leadership(other).await;
+                let _ = leadership.wait_for(|leadership| !leadership.leads).await;
+            }
+        }
+    };
+    if tokio::time::timeout(HAND_OVER_MAX, handing_over).await.is_err() {
+        tracing::warn!(node = node.id(), "nobody took over the lead in time");
+    }
+}
