@@ -109,7 +109,7 @@ impl Client {
             let answers = self.attempt_batch(&batch, attempts.left()).await;
             for (place, answer) in open.iter().zip(answers) {
                 if let Some(result) = results.get_mut(*place) {
-                    *result = Some(after(result.take(), answer));
+                    *result = Some(after(result.as_ref(), answer));
                 }
             }
             let error = first_retryable(&results);
@@ -206,7 +206,7 @@ pub(crate) fn timed<T>(message: T, left: Duration) -> tonic::Request<T> {
 
 /// What a result means after the one before it.
 fn after(
-    before: Option<Result<Posted, Error>>,
+    before: Option<&Result<Posted, Error>>,
     now: Result<Posted, Error>,
 ) -> Result<Posted, Error> {
     match before {

@@ -90,8 +90,11 @@ impl Client {
                 let Some(request) = request else { return Ok::<_, Error>(None) };
                 let page = client.page(request.clone()).await?;
                 let token = page.next_page_token;
-                let next = (!token.is_empty())
-                    .then(|| v1::ListPostingsRequest { page_token: token, ..request });
+                let next = if token.is_empty() {
+                    None
+                } else {
+                    Some(v1::ListPostingsRequest { page_token: token, ..request })
+                };
                 let postings = page
                     .postings
                     .iter()

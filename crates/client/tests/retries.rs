@@ -1,5 +1,12 @@
 //! What the client does with what a gateway says.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
+
 mod support;
 
 use std::time::{Duration, Instant};

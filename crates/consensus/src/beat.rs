@@ -11,6 +11,7 @@ use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
 
+use crate::clock::ClockAlarm;
 use crate::codec;
 use crate::desk::{Desk, Host};
 use crate::messages::{Beat, BeatAnswer};
@@ -40,11 +41,12 @@ pub(crate) async fn beat(desk: Arc<Desk>, link: Arc<Link>, mut stop: watch::Rece
                 .collect(),
         };
         let question = Message::question(NO_GROUP, Kind::Beat, codec::encode(&beat));
-        match link.call(Lane::Control, question, ANSWER_TIMEOUT).await {
-            Ok(answer) => match codec::decode::<BeatAnswer>(&answer) {
-                Ok(answer) => desk.clock.heard(link.peer, answer.wall_ms, sent),
-                Err(error) => tracing::error!(peer = link.peer, %error, "an answer that cannot be read"),
-            },
+        let answer = link.call(Lane::Control, question, ANSWER_TIMEOUT).await;
+        match answer.map(|answer| codec::decode::<BeatAnswer>(&answer)) {
+            Ok(Ok(answer)) => desk.clock.heard(link.peer, answer.wall_ms, sent),
+            Ok(Err(error)) => {
+                tracing::error!(peer = link.peer, %error, "an answer that cannot be read");
+            }
             Err(error) => tracing::trace!(peer = link.peer, %error, "no answer to a beat"),
         }
         pause(&mut stop).await;
@@ -66,7 +68,9 @@ pub(crate) async fn tend(desk: Arc<Desk>, mut stop: watch::Receiver<bool>) {
         for host in desk.hosts() {
             note_acknowledgements(&desk, &host);
             host.raft.runtime_config().elect(may_lead);
-            if !may_lead {
+            // Who has heard no other clock does not stand for election; only a clock that is known to be wrong is a
+            // reason to give up a lead.
+            if matches!(alarm, Some(ClockAlarm::Off { .. })) {
                 hand_over(&desk, &host).await;
             }
         }
@@ -86,7 +90,9 @@ fn note_acknowledgements(desk: &Desk, host: &Host) {
     let metrics = host.raft.metrics();
     // One value, so that the term is the one in which they acknowledged.
     let metrics = metrics.borrow_watched();
-    let Some(replication) = metrics.replication.as_ref().filter(|_| metrics.state == ServerState::Leader) else {
+    let Some(replication) =
+        metrics.replication.as_ref().filter(|_| metrics.state == ServerState::Leader)
+    else {
         return;
     };
     let term = metrics.vote.leader_id.term;

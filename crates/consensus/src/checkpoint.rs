@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::{AccountId, Books, ColdName, Ledger, Restore, posting_filter};
+use openraft::async_runtime::WatchReceiver;
 use openraft::storage::RaftSnapshotBuilder;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
@@ -19,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::codec;
 use crate::log_store::LogStore;
-use crate::machine::Shard;
+use crate::machine::{Machine, Shard};
 use crate::raft::{Group, LogId, Raft, Snapshot, SnapshotMeta, StoredMembership};
 use crate::snapshot::Source;
 use crate::state::Frozen;
@@ -62,6 +63,35 @@ pub(crate) struct Meta {
 impl Meta {
     pub(crate) fn decode(bytes: &[u8]) -> io::Result<Self> {
         Ok(codec::decode(bytes)?)
+    }
+}
+
+/// The newest checkpoint, as far as anybody asks who must not wait for the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The last entry that it covers.
+    pub(crate) index: u64,
+    /// Bytes of its image.
+    pub(crate) image_bytes: u64,
+    /// The log may go up to here, this entry included.
+    pub(crate) purge_upto: Option<u64>,
+    pub(crate) meta: Meta,
+}
+
+impl Mark {
+    pub(crate) fn of(checkpoint: &Checkpoint, purge_upto: Option<LogIndex>) -> io::Result<Self> {
+        Ok(Self {
+            index: checkpoint.log_index.0,
+            image_bytes: checkpoint.pages.stream_len,
+            purge_upto: purge_upto.map(|upto| upto.0),
+            meta: Meta::decode(&checkpoint.meta)?,
+        })
+    }
+
+    /// As openraft sees it.
+    pub(crate) fn into_snapshot(self, shard: &Shard) -> Snapshot {
+        let snapshot = Source::Here(Arc::clone(&shard.checkpoints));
+        Snapshot { meta: self.meta.into(), snapshot }
     }
 }
 
@@ -161,19 +191,24 @@ impl RaftSnapshotBuilder<Group> for Builder {
         let (life, number) = (frozen.life, frozen.image.number());
         let checkpoints = Arc::clone(&shard.checkpoints);
         let written = shard.offload.run(move || write(&checkpoints, &frozen, &meta)).await;
-        let checkpoint = match written {
-            Ok(published) => {
-                self.shard.state.is_durable(life, number);
-                tracing::info!(shard = shard.number, index = published.checkpoint.log_index.0, "checkpoint");
-                Some(published.checkpoint)
+        let made = written.map(|published| {
+            shard.state.is_durable(life, number);
+            Mark::of(&published.checkpoint, published.purge_upto)
+        });
+        let mark = match made {
+            Ok(mark) => {
+                let mark = mark?;
+                tracing::info!(shard = shard.number, index = mark.index, "checkpoint");
+                shard.state.set_mark(mark.clone());
+                Some(mark)
             }
             // A snapshot came in between: it is the newer checkpoint.
-            Err(StoreError::Superseded) => shard.checkpoints.newest(),
+            Err(StoreError::Superseded) => shard.state.mark(),
             Err(error) => return Err(shard.store_failed(error)),
         };
-        let checkpoint = checkpoint.ok_or_else(|| io::Error::other("no checkpoint is named"))?;
-        let meta = Meta::decode(&checkpoint.meta)?.into();
-        Ok(Snapshot { meta, snapshot: Source::Here(Arc::clone(&shard.checkpoints)) })
+        shard.state.images_written.send_modify(|count| *count = count.saturating_add(1));
+        let mark = mark.ok_or_else(|| io::Error::other("no checkpoint is named"))?;
+        Ok(mark.into_snapshot(&shard))
     }
 }
 
@@ -236,36 +271,43 @@ impl Keeper {
     }
 
     fn is_due(&self) -> bool {
-        let image = self.shard.checkpoints.newest().map_or(0, |newest| newest.pages.stream_len);
-        let enough = self.options.log_bytes_min.max(image.saturating_mul(self.options.image_factor));
-        let since = self.shard.state.bytes_since_image();
-        since >= enough || (since > 0 && self.log.bytes_held() >= self.options.log_held_bytes_max)
+        let state = &self.shard.state;
+        let mark = state.mark();
+        let image_bytes = mark.as_ref().map_or(0, |mark| mark.image_bytes);
+        let factor = self.options.image_factor;
+        let enough = self.options.log_bytes_min.max(image_bytes.saturating_mul(factor));
+        // A shard that rests still holds the segments that others have filled since.
+        let holds_too_much = self.log.bytes_held() >= self.options.log_held_bytes_max;
+        let purge_upto = mark.and_then(|mark| mark.purge_upto);
+        let could_let_go = purge_upto < Some(state.applied_index());
+        state.bytes_since_image() >= enough || (holds_too_much && could_let_go)
     }
 
     /// Makes a checkpoint now, and returns the log index that it covers.
     pub(crate) async fn checkpoint(&self) -> io::Result<u64> {
         let turn = self.turns.acquire().await.map_err(io::Error::other)?;
-        let mut progress = self.raft.watch_snapshot_progress();
-        let target = self.shard.state.applied_index();
+        let mut written = self.shard.state.images_written.subscribe();
+        let mut running = self.raft.server_metrics();
         self.raft.trigger().snapshot().await.map_err(io::Error::other)?;
-        let made = loop {
-            let made = progress.get().map_or(0, |made| made.index);
-            if made >= target {
-                break made;
+        loop {
+            tokio::select! {
+                _ = written.changed() => break,
+                // What else the group does is of no interest, but it must not end meanwhile.
+                changed = running.changed() => changed.map_err(io::Error::other)?,
             }
-            progress.changed().await.map_err(io::Error::other)?;
-        };
+        }
         drop(turn);
-        let evicted = self.raft.external_state_machine_request(|machine: &mut crate::machine::Machine| {
+        let evicted = self.raft.with_state_machine(|machine: &mut Machine| {
             machine.evict();
             Box::pin(std::future::ready(()))
         });
         evicted.await.map_err(io::Error::other)?;
-        if let Some(up_to) = self.shard.checkpoints.purge_upto() {
-            self.raft.trigger().purge_log(up_to.0).await.map_err(io::Error::other)?;
+        let mark = self.shard.state.mark().ok_or_else(|| io::Error::other("no checkpoint"))?;
+        if let Some(up_to) = mark.purge_upto {
+            self.raft.trigger().purge_log(up_to).await.map_err(io::Error::other)?;
         }
         self.merge().await?;
-        Ok(made)
+        Ok(mark.index)
     }
 
     /// Merges small volumes into larger ones, as far as that is due.

@@ -132,10 +132,16 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock for a cluster of `nodes`, whose newest log time is `log_time` (none: a fresh cluster).
+    /// A clock for a cluster of `nodes`.
     #[must_use]
-    pub fn new(nodes: usize, log_time: Option<Time>) -> Self {
-        Self { nodes, peers: BTreeMap::new(), shown: None, started_from: log_time, jump_accepted: false }
+    pub fn new(nodes: usize) -> Self {
+        let (peers, shown, started_from) = (BTreeMap::new(), None, None);
+        Self { nodes, peers, shown, started_from, jump_accepted: false }
+    }
+
+    /// Tells the newest log time of a cluster that was there before: the first reading is judged by it.
+    pub fn start_from(&mut self, log_time: Time) {
+        self.started_from = Some(log_time);
     }
 
     /// Takes in another node's wall clock: read by it sometime within the `round_trip_ms` before `now`.
@@ -144,7 +150,8 @@ impl Clock {
             return;
         }
         let there_now = wall_ms.saturating_add(round_trip_ms / 2);
-        self.peers.insert(peer, Heard { offset_ms: offset(there_now, now), at_uptime_ms: now.uptime_ms });
+        self.peers
+            .insert(peer, Heard { offset_ms: offset(there_now, now), at_uptime_ms: now.uptime_ms });
     }
 
     /// The cluster's time. It never runs back, except when an accepted jump does.
@@ -152,8 +159,12 @@ impl Clock {
         let verdict = self.verdict(reading);
         let shown = match (self.shown, verdict) {
             // Whoever is alone leads nothing: its own clock will do, and binds nobody later.
-            (None, Verdict::Disagree { .. }) if std::mem::take(&mut self.jump_accepted) => reading.wall_ms,
-            (None, Verdict::Alone | Verdict::Disagree { .. }) => return Time(self.unsettled(reading)),
+            (None, Verdict::Disagree { .. }) if std::mem::take(&mut self.jump_accepted) => {
+                reading.wall_ms
+            }
+            (None, Verdict::Alone | Verdict::Disagree { .. }) => {
+                return Time(self.unsettled(reading));
+            }
             (None, Verdict::Median { offset_ms, .. }) => self.first(at(offset_ms, reading)),
             (Some(shown), Verdict::Alone | Verdict::Disagree { .. }) => carried(shown, reading),
             (Some(shown), Verdict::Median { offset_ms, .. }) => {
@@ -196,7 +207,8 @@ impl Clock {
 
     fn verdict(&self, now: Reading) -> Verdict {
         let own = offset(now.wall_ms, now);
-        let is_fresh = |heard: &&Heard| now.uptime_ms.saturating_sub(heard.at_uptime_ms) <= FRESH_MS;
+        let is_fresh =
+            |heard: &&Heard| now.uptime_ms.saturating_sub(heard.at_uptime_ms) <= FRESH_MS;
         let mut offsets: Vec<i64> =
             self.peers.values().filter(is_fresh).map(|heard| heard.offset_ms).collect();
         offsets.push(own);
@@ -302,6 +314,11 @@ impl ClusterClock {
     /// An operator says that the clocks are right after a jump.
     pub fn accept_jump(&self) {
         self.clock().accept_jump();
+    }
+
+    /// Tells the newest log time on this node's disk, before anybody asks for the time.
+    pub(crate) fn start_from(&self, log_time: Time) {
+        self.clock().start_from(log_time);
     }
 
     /// Takes in the answer of another node to a question sent at `sent`.

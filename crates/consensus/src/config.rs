@@ -34,7 +34,12 @@ pub struct NodeConfig {
 impl NodeConfig {
     /// A configuration with the usual sizes and times.
     #[must_use]
-    pub fn new(node_id: u64, data_dir: PathBuf, peers: BTreeMap<u64, String>, shards: Shards) -> Self {
+    pub fn new(
+        node_id: u64,
+        data_dir: PathBuf,
+        peers: BTreeMap<u64, String>,
+        shards: Shards,
+    ) -> Self {
         Self {
             node_id,
             data_dir,

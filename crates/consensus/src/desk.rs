@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use openraft::error::Fatal;
+use tokio::sync::watch;
 
 use crate::clock::ClusterClock;
 use crate::codec::{self, CodecError};
@@ -49,6 +50,8 @@ pub(crate) struct Desk {
     /// What is on the disk, by group, whether or not the group runs yet.
     pub(crate) kept: BTreeMap<u16, (LogStore, Shard)>,
     hosts: RwLock<BTreeMap<u16, Arc<Host>>>,
+    /// Turns true when the node goes down: the lanes to it end then.
+    pub(crate) going_down: watch::Receiver<bool>,
 }
 
 impl std::fmt::Debug for Desk {
@@ -63,8 +66,9 @@ impl Desk {
         witness: Arc<Witness>,
         clock: Arc<ClusterClock>,
         kept: BTreeMap<u16, (LogStore, Shard)>,
+        going_down: watch::Receiver<bool>,
     ) -> Self {
-        Self { roster, witness, clock, kept, hosts: RwLock::default() }
+        Self { roster, witness, clock, kept, hosts: RwLock::default(), going_down }
     }
 
     /// Opens the desk for a group.
@@ -86,7 +90,7 @@ impl Desk {
     /// The groups that have no vote, no entry and no checkpoint on this node's disk.
     pub(crate) fn pristine(&self) -> BTreeSet<u16> {
         let is_pristine =
-            |(log, shard): &(LogStore, Shard)| log.is_pristine() && shard.checkpoints.newest().is_none();
+            |(log, shard): &(LogStore, Shard)| log.is_pristine() && shard.state.mark().is_none();
         let kept = self.kept.iter().filter(|(_, kept)| is_pristine(kept));
         kept.map(|(group, _)| *group).collect()
     }
@@ -133,8 +137,14 @@ impl Desk {
         self.host(group).ok_or(Refusal::NotRunning)
     }
 
-    async fn heartbeat(&self, group: u16, head: &[u8], bodies: Vec<Bytes>) -> Result<Bytes, Refusal> {
-        let AppendRequest { request, .. } = AppendRequest::decode(head, bodies).map_err(unreadable)?;
+    async fn heartbeat(
+        &self,
+        group: u16,
+        head: &[u8],
+        bodies: Vec<Bytes>,
+    ) -> Result<Bytes, Refusal> {
+        let AppendRequest { request, .. } =
+            AppendRequest::decode(head, bodies).map_err(|error| unreadable(&error))?;
         let last = request.entries.last().map_or(request.prev_log_id, |entry| Some(entry.log_id));
         let prev = request.prev_log_id;
         let answer = self.running(group)?.raft.append_entries(request).await;
@@ -173,7 +183,11 @@ impl Desk {
                 shard.stop.stop(StopReason::Diverged { shard: shard.number, index });
             }
             digest::Verdict::NoMajority { index } => {
-                tracing::error!(shard = shard.number, index, "no majority agrees on the ledger: no more writes");
+                tracing::error!(
+                    shard = shard.number,
+                    index,
+                    "no majority agrees on the ledger: no more writes"
+                );
             }
         }
     }
@@ -198,10 +212,10 @@ impl Desk {
 }
 
 fn read<T: serde::de::DeserializeOwned>(head: &[u8]) -> Result<T, Refusal> {
-    codec::decode(head).map_err(unreadable)
+    codec::decode(head).map_err(|error| unreadable(&error))
 }
 
-fn unreadable(error: CodecError) -> Refusal {
+fn unreadable(error: &CodecError) -> Refusal {
     tracing::error!(%error, "a question that cannot be read");
     Refusal::Unreadable
 }

@@ -77,7 +77,8 @@ impl Digests {
         for own in &self.own {
             let Some(theirs) = self.theirs.get(&own.index) else { continue };
             let voices = theirs.iter().map(|(node, digest)| (*node, *digest));
-            let voices = voices.chain([(node, own.digest)]).filter(|(node, _)| voters.contains(node));
+            let voices =
+                voices.chain([(node, own.digest)]).filter(|(node, _)| voters.contains(node));
             let mut counts = BTreeMap::<u128, usize>::new();
             let mut heard = 0_usize;
             for (_, digest) in voices {
@@ -85,11 +86,11 @@ impl Digests {
                 let count = counts.entry(digest).or_default();
                 *count = count.saturating_add(1);
             }
-            match counts.into_iter().find(|(_, count)| *count >= majority) {
-                Some((digest, _)) if digest != own.digest => return Verdict::Alone { index: own.index },
-                Some(_) => {}
+            let winner = counts.into_iter().find(|(_, count)| *count >= majority);
+            match winner.map(|(digest, _)| digest) {
+                Some(digest) if digest != own.digest => return Verdict::Alone { index: own.index },
                 None if heard == voters.len() => return Verdict::NoMajority { index: own.index },
-                None => {}
+                Some(_) | None => {}
             }
         }
         Verdict::Agreed
@@ -114,13 +115,21 @@ mod tests {
     fn who_differs_from_a_majority_is_alone() {
         let three = &[1, 2, 3];
         assert_eq!(check(7, &[], three), Verdict::Agreed);
-        assert_eq!(check(7, &[(2, 8)], three), Verdict::Agreed, "one against one: wait for the third");
+        assert_eq!(
+            check(7, &[(2, 8)], three),
+            Verdict::Agreed,
+            "one against one: wait for the third"
+        );
         assert_eq!(check(7, &[(2, 7), (3, 8)], three), Verdict::Agreed);
         assert_eq!(check(7, &[(2, 8), (3, 8)], three), Verdict::Alone { index: 2_000 });
         assert_eq!(check(7, &[(2, 8), (3, 9)], three), Verdict::NoMajority { index: 2_000 });
         assert_eq!(check(7, &[(2, 8), (3, 8), (4, 9)], &[1, 2, 3, 4, 5]), Verdict::Agreed);
         assert_eq!(check(7, &[(4, 8), (5, 8)], three), Verdict::Agreed, "learners have no voice");
-        assert_eq!(check(7, &[(2, 8), (3, 8)], &[2, 3]), Verdict::Alone { index: 2_000 }, "but listen");
+        assert_eq!(
+            check(7, &[(2, 8), (3, 8)], &[2, 3]),
+            Verdict::Alone { index: 2_000 },
+            "but listen"
+        );
     }
 
     #[test]

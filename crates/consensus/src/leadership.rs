@@ -24,7 +24,11 @@ pub struct Leadership {
 }
 
 /// Keeps `shown` up to date until the group ends. Unless the node is going down, its end stops the node.
-pub(crate) async fn follow(host: Arc<Host>, shown: watch::Sender<Leadership>, stop: watch::Receiver<bool>) {
+pub(crate) async fn follow(
+    host: Arc<Host>,
+    shown: watch::Sender<Leadership>,
+    stop: watch::Receiver<bool>,
+) {
     let mut server = host.raft.server_metrics();
     let mut applied_term = host.shard.state.applied_term.subscribe();
     loop {

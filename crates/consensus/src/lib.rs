@@ -20,6 +20,9 @@
 //! - **Invariant:** who forgets what he promised takes no part: a node asks its peers before it votes ([`Node::start`]).
 //! - openraft is wrapped once, concretely: none of its types leaves this crate.
 
+#[cfg(test)]
+extern crate self as consensus;
+
 mod beat;
 mod checkpoint;
 mod clock;
@@ -51,7 +54,8 @@ pub use checkpoint::CheckpointOptions;
 pub use clock::{Clock, ClockAlarm, ClusterClock, Reading, SystemClocks, TimeSource};
 pub use config::{NodeConfig, StoreKind, Timing};
 pub use leadership::Leadership;
-pub use node::{Node, OpenError};
+pub use node::{Ground, Node, OpenError};
+pub use offload::Offload;
 pub use reads::ReadError;
 pub use replica::{Applied, BATCH_BYTES_MAX, ProposeError, Refused, Replica, ReplicaStatus};
 pub use stop::StopReason;

@@ -9,9 +9,9 @@ use std::ops::{Bound, Range, RangeBounds};
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt, stream};
+use openraft::OptionalSend;
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use openraft::OptionalSend;
 use tokio::sync::oneshot;
 
 use crate::codec;

@@ -24,6 +24,10 @@ use crate::state::State;
 use crate::stop::{StopReason, StopSwitch};
 use crate::store::{Checkpoints, Cold, LogTimeMs, StoreError};
 
+/// Requests after which others get their turn on the runtime's only thread: a long run of entries, half a millisecond of
+/// it, must not keep heartbeats and other shards waiting.
+const TURN_REQUESTS: usize = 2_048;
+
 /// What a shard's parts share.
 #[derive(Clone, Debug)]
 pub(crate) struct Shard {
@@ -60,7 +64,8 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// A machine whose ledger stands where a checkpoint left it, or at nothing.
-    pub(crate) fn new(shard: Shard, roster: Arc<Roster>, at: checkpoint::Meta) -> Self {
+    pub(crate) fn new(shard: Shard, roster: Arc<Roster>) -> Self {
+        let at = shard.state.mark().map(|mark| mark.meta).unwrap_or_default();
         let cold = shard.checkpoints.cold();
         let mut machine =
             Self { shard, cold, roster, applied: None, membership: StoredMembership::default() };
@@ -183,14 +188,18 @@ impl RaftStateMachine<Group> for Machine {
     where
         S: Stream<Item = io::Result<EntryResponder<Group>>> + Unpin + OptionalSend,
     {
+        let mut in_this_turn = 0_usize;
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
             let answers = self.apply_entry(entry).await?;
+            in_this_turn = in_this_turn.saturating_add(answers.len()).saturating_add(1);
             if let Some(responder) = responder {
                 responder.send(Answers { answers });
             }
-            // A long run of entries must not keep heartbeats and other shards waiting.
-            tokio::task::yield_now().await;
+            if in_this_turn >= TURN_REQUESTS {
+                in_this_turn = 0;
+                tokio::task::yield_now().await;
+            }
         }
         Ok(())
     }
@@ -200,18 +209,17 @@ impl RaftStateMachine<Group> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Source) -> io::Result<()> {
-        let (at, ledger) = snapshot.install(&self.shard).await?;
-        if at.last_log_id != meta.last_log_id {
+        let (mark, ledger) = snapshot.install(&self.shard).await?;
+        if mark.meta.last_log_id != meta.last_log_id {
             return Err(io::Error::other("the snapshot is not the one that was announced"));
         }
         self.shard.state.replace(ledger);
-        self.stand_at(at);
+        self.shard.state.set_mark(mark.clone());
+        self.stand_at(mark.meta);
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let Some(newest) = self.shard.checkpoints.newest() else { return Ok(None) };
-        let meta = checkpoint::Meta::decode(&newest.meta)?.into();
-        Ok(Some(Snapshot { meta, snapshot: Source::Here(Arc::clone(&self.shard.checkpoints)) }))
+        Ok(self.shard.state.mark().map(|mark| mark.into_snapshot(&self.shard)))
     }
 }

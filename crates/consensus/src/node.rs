@@ -22,7 +22,7 @@ use crate::stop::{StopReason, StopSwitch};
 use crate::transport::proto::peer_server::PeerServer;
 use crate::transport::{PeerService, Peers};
 
-pub use open::OpenError;
+pub use open::{Ground, OpenError};
 
 /// One process's part in a cluster.
 pub struct Node {
@@ -39,7 +39,6 @@ pub struct Node {
     /// Checkpoints are made one at a time.
     checkpoint_turns: Arc<Semaphore>,
     replicas: RwLock<BTreeMap<u16, Arc<Replica>>>,
-    marks: BTreeMap<u16, crate::checkpoint::Meta>,
 }
 
 impl std::fmt::Debug for Node {
@@ -103,3 +102,6 @@ impl Node {
         self.offload.run(move || log.close()).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

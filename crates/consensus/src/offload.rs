@@ -2,7 +2,7 @@
 
 /// How blocking work is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Offload {
+pub enum Offload {
     /// On the runtime's blocking threads.
     #[default]
     Threads,
@@ -15,7 +15,10 @@ impl Offload {
     ///
     /// # Panics
     /// When the work panics.
-    pub(crate) async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(crate) async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
         match self {
             Self::Inline => work(),
             Self::Threads => match tokio::task::spawn_blocking(work).await {

@@ -73,7 +73,9 @@ async fn confirm(raft: &Raft) -> Result<(), ReadError> {
         Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
             Err(ReadError::NotLeader { leader: forward.leader_id })
         }
-        Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(ReadError::NoQuorum),
+        Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+            Err(ReadError::NoQuorum)
+        }
         Err(RaftError::Fatal(_)) => Err(ReadError::Stopped),
     }
 }

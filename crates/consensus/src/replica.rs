@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ledger::{
-    AccountId, Answer, ColdName, ColdValue, Ledger, Posting, PostingKey, posting_range,
-};
+use ledger::{AccountId, Answer, ColdName, ColdValue, Ledger, Posting, PostingKey, posting_range};
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use openraft::error::{ClientWriteError, ForwardReason};
@@ -150,20 +148,29 @@ impl Replica {
             Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
                 let why = match forward.reason {
                     ForwardReason::NotLeader => Refused::NotLeader,
-                    ForwardReason::LeadershipTransfer | ForwardReason::LeaseExpired => Refused::LeaderChanging,
+                    ForwardReason::LeadershipTransfer | ForwardReason::LeaseExpired => {
+                        Refused::LeaderChanging
+                    }
                 };
                 return Err(ProposeError::NotProposed { leader: forward.leader_id, why });
             }
             // It was in this log once. Other replicas may have it still.
             Ok(Err(ClientWriteError::LogEntryDiscarded(_))) => return Err(ProposeError::Unknown),
             // Neither concerns a plain batch; what cannot happen is not known.
-            Ok(Err(ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_))) => {
+            Ok(Err(
+                ClientWriteError::ChangeMembershipError(_)
+                | ClientWriteError::PreconditionFailed(_),
+            )) => {
                 return Err(ProposeError::Unknown);
             }
             Err(_dropped) => return Err(ProposeError::Unknown),
         };
         let log_id = applied.log_id;
-        Ok(Applied { index: log_id.index, term: crate::codec::term(log_id), answers: applied.data.answers })
+        Ok(Applied {
+            index: log_id.index,
+            term: crate::codec::term(log_id),
+            answers: applied.data.answers,
+        })
     }
 
     fn refusal(&self, batch: &[u8]) -> Option<Refused> {
@@ -196,7 +203,8 @@ impl Replica {
     /// When the shard stops before that.
     pub async fn applied(&self, index: u64) -> Result<(), ReadError> {
         let mut progress = self.host.raft.watch_apply_progress();
-        let reached = progress.wait_until(|applied| applied.as_ref().is_some_and(|applied| applied.index >= index));
+        let reached = progress
+            .wait_until(|applied| applied.as_ref().is_some_and(|applied| applied.index >= index));
         reached.await.map(|_| ()).map_err(|_| ReadError::Stopped)
     }
 
@@ -216,7 +224,10 @@ impl Replica {
     ///
     /// # Errors
     /// When a volume cannot be read; the node then stops.
-    pub async fn look_up(&self, names: Vec<ColdName>) -> Result<Vec<(ColdName, ColdValue)>, ReadError> {
+    pub async fn look_up(
+        &self,
+        names: Vec<ColdName>,
+    ) -> Result<Vec<(ColdName, ColdValue)>, ReadError> {
         let shard = &self.host.shard;
         let cold = shard.checkpoints.cold();
         let found = shard.offload.run(move || machine::look_up(&cold, names)).await;
@@ -292,11 +303,13 @@ impl Replica {
             last_log: metrics.last_log_index,
             committed: metrics.local_committed.map(|committed| committed.index),
             applied: self.host.shard.state.applied_index(),
-            checkpoint: metrics.snapshot.map(|snapshot| snapshot.index),
+            checkpoint: self.host.shard.state.mark().map(|mark| mark.index),
             purged: metrics.purged.map(|purged| purged.index),
             digest: self.host.shard.state.digests().last().map(|at| (at.index, at.digest)),
             log_bytes: self.keeper.log.bytes_held(),
-            matched: matched.map(|(node, matched)| (*node, matched.map(|matched| matched.index))).collect(),
+            matched: matched
+                .map(|(node, matched)| (*node, matched.map(|matched| matched.index)))
+                .collect(),
         }
     }
 }

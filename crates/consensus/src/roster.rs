@@ -44,7 +44,12 @@ pub(crate) struct Roster {
 }
 
 impl Roster {
-    pub(crate) fn new(node: u64, disk: DiskId, shards: Shards, configured: BTreeMap<u64, String>) -> Self {
+    pub(crate) fn new(
+        node: u64,
+        disk: DiskId,
+        shards: Shards,
+        configured: BTreeMap<u64, String>,
+    ) -> Self {
         Self { node, disk, shards, configured, recorded: RwLock::default() }
     }
 
@@ -100,7 +105,11 @@ impl Roster {
     }
 
     /// Judges the greeting of the node that was dialled as `peer`.
-    pub(crate) fn admit_listener(&self, peer: u64, greeting: &Greeting) -> Result<DiskId, TurnedAway> {
+    pub(crate) fn admit_listener(
+        &self,
+        peer: u64,
+        greeting: &Greeting,
+    ) -> Result<DiskId, TurnedAway> {
         if greeting.node != peer {
             return Err(TurnedAway::WrongNode(greeting.node));
         }
@@ -122,5 +131,70 @@ impl Roster {
             return Err(TurnedAway::UnknownNode(node));
         }
         if self.is_welcome(node, disk) { Ok(disk) } else { Err(TurnedAway::OtherDisk(node)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const LANE: u32 = 1;
+
+    fn roster(node: u64) -> Roster {
+        let configured = (1..=3).map(|node| (node, format!("host-{node}:7000"))).collect();
+        let disk = [u8::try_from(node).unwrap(); 16];
+        Roster::new(node, disk, Shards::new(4).unwrap(), configured)
+    }
+
+    fn record(roster: &Roster, node: u64, disk: u8) {
+        let member = Member { address: format!("old-{node}:1"), disk: [disk; 16] };
+        let membership =
+            Membership::new(vec![BTreeSet::from([node])], BTreeMap::from([(node, member)]));
+        roster.record(&membership.unwrap());
+    }
+
+    #[test]
+    fn a_node_is_known_by_its_directory_once_a_group_has_recorded_it() {
+        let (one, two) = (roster(1), roster(2));
+        assert_eq!(
+            one.admit_dialler(&two.greeting(1, LANE)),
+            Ok([2; 16]),
+            "nothing is recorded yet"
+        );
+        record(&one, 2, 2);
+        assert_eq!(one.admit_dialler(&two.greeting(1, LANE)), Ok([2; 16]));
+        record(&one, 2, 9);
+        assert_eq!(one.admit_dialler(&two.greeting(1, LANE)), Err(TurnedAway::OtherDisk(2)));
+        assert!(!one.is_welcome(2, [2; 16]), "lanes that are open already are cut");
+    }
+
+    #[test]
+    fn strangers_and_wrong_numbers_are_turned_away() {
+        let (one, two) = (roster(1), roster(2));
+        assert_eq!(one.admit_dialler(&two.greeting(3, LANE)), Err(TurnedAway::WrongNode(1)));
+        assert_eq!(one.admit_listener(3, &two.greeting(1, LANE)), Err(TurnedAway::WrongNode(2)));
+        assert_eq!(
+            one.admit_dialler(&one.greeting(1, LANE)),
+            Err(TurnedAway::UnknownNode(1)),
+            "itself"
+        );
+        let stranger = Greeting { node: 7, ..two.greeting(1, LANE) };
+        assert_eq!(one.admit_dialler(&stranger), Err(TurnedAway::UnknownNode(7)));
+        let other_shards = Greeting { shards: 5, ..two.greeting(1, LANE) };
+        assert_eq!(one.admit_dialler(&other_shards), Err(TurnedAway::OtherCluster));
+        let other_release = Greeting { protocol: 0, ..two.greeting(1, LANE) };
+        assert_eq!(one.admit_dialler(&other_release), Err(TurnedAway::OtherCluster));
+    }
+
+    #[test]
+    fn addresses_come_from_the_configuration_first() {
+        let one = roster(1);
+        record(&one, 2, 2);
+        record(&one, 4, 4);
+        assert_eq!(one.address(2).as_deref(), Some("host-2:7000"));
+        assert_eq!(one.address(4).as_deref(), Some("old-4:1"));
+        assert_eq!((one.address(5), one.peers()), (None, vec![2, 3, 4]));
     }
 }

@@ -16,14 +16,12 @@ use openraft::error::{NetworkError, StreamingError, Unreachable};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{self, Meta};
+use crate::checkpoint::{self, Mark, Meta};
 use crate::codec;
 use crate::machine::Shard;
 use crate::offload::Offload;
 use crate::raft::{Group, Snapshot, Vote};
-use crate::store::{
-    CHUNK_LEN_MAX, Checkpoints, Chunk, FileNumber, Offer, StoreError, Wanted,
-};
+use crate::store::{CHUNK_LEN_MAX, Checkpoints, Chunk, FileNumber, Offer, StoreError, Wanted};
 use crate::transport::{CallError, Kind, Lane, Link, Message};
 
 /// How long one piece may take: the receiver writes at most a megabyte, and syncs at the end of a file.
@@ -61,7 +59,7 @@ fn open(checkpoints: &Checkpoints) -> Result<crate::store::Snapshot, StoreError>
 
 impl Source {
     /// Makes the snapshot the shard's only checkpoint, and returns its ledger.
-    pub(crate) async fn install(self, shard: &Shard) -> io::Result<(Meta, Ledger)> {
+    pub(crate) async fn install(self, shard: &Shard) -> io::Result<(Mark, Ledger)> {
         let (books, checkpoints) = (shard.books, Arc::clone(&shard.checkpoints));
         let installed = shard.offload.run(move || {
             let offer = match self {
@@ -72,7 +70,7 @@ impl Source {
             install.finish(|checkpoint, pages| checkpoint::read(books, checkpoint, pages))
         });
         let (published, ledger) = installed.await.map_err(|error| shard.store_failed(error))?;
-        Ok((Meta::decode(&published.checkpoint.meta)?, ledger))
+        Ok((Mark::of(&published.checkpoint, published.purge_upto)?, ledger))
     }
 }
 
@@ -107,7 +105,9 @@ impl Transfer<'_> {
         snapshot: Snapshot,
     ) -> Result<Vote, StreamingError<Group>> {
         let Source::Here(checkpoints) = snapshot.snapshot else {
-            return Err(StreamingError::Network(NetworkError::from_string("not a snapshot of ours")));
+            return Err(StreamingError::Network(NetworkError::from_string(
+                "not a snapshot of ours",
+            )));
         };
         let opened = self.offload.run(move || open(&checkpoints).map(Arc::new)).await;
         let opened = opened.map_err(|error| streaming_error(&error))?;
@@ -138,7 +138,9 @@ impl Transfer<'_> {
             CallError::Unreachable | CallError::Refused(_) => {
                 StreamingError::Unreachable(Unreachable::new(&error))
             }
-            CallError::Broken | CallError::TimedOut | CallError::Unreadable => streaming_error(&error),
+            CallError::Broken | CallError::TimedOut | CallError::Unreadable => {
+                streaming_error(&error)
+            }
         })?;
         codec::decode(&answer).map_err(|error| streaming_error(&error))
     }
@@ -156,7 +158,11 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     /// Takes an offer, and says what is wanted of it first.
-    pub(crate) async fn offered(&mut self, shard: &Shard, offer: &[u8]) -> Result<Next, StoreError> {
+    pub(crate) async fn offered(
+        &mut self,
+        shard: &Shard,
+        offer: &[u8],
+    ) -> Result<Next, StoreError> {
         let offer = Offer::decode(offer, Path::new("a peer's offer"))?;
         let next = take(shard, offer.clone(), None).await?;
         self.offer = Some(offer);
@@ -202,3 +208,6 @@ async fn take(shard: &Shard, offer: Offer, chunk: Option<Chunk>) -> Result<Next,
     };
     shard.offload.run(work).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,8 @@ pub(crate) async fn watch(
         match offload.run(move || ask(&path)).await {
             Ok(space) => {
                 let is_enough = space.is_enough();
-                let changed = has_room.send_if_modified(|room| std::mem::replace(room, is_enough) != is_enough);
+                let changed = has_room
+                    .send_if_modified(|room| std::mem::replace(room, is_enough) != is_enough);
                 if changed {
                     let Space { free_bytes, total_bytes } = space;
                     tracing::warn!(is_enough, free_bytes, total_bytes, "free disk");

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ledger::{Image, Ledger};
 use tokio::sync::watch;
 
+use crate::checkpoint::Mark;
 use crate::digest::{Digests, Verdict};
 use crate::messages::DigestAt;
 
@@ -21,9 +22,13 @@ pub(crate) struct State {
     life: AtomicU64,
     /// The image whose volume is durable, and the life it was taken in.
     durable: Mutex<Option<(u64, u64)>>,
+    /// The newest checkpoint. The store knows it too, behind a lock that it holds while it waits for the disk.
+    mark: Mutex<Option<Mark>>,
     /// The term of the last entry applied.
     pub(crate) applied_term: watch::Sender<u64>,
     applied_index: AtomicU64,
+    /// How many images were written, well or not.
+    pub(crate) images_written: watch::Sender<u64>,
     /// Bytes of batches applied since the last image was taken.
     bytes_since_image: AtomicU64,
     digests: Mutex<Digests>,
@@ -33,13 +38,15 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(ledger: Ledger) -> Self {
+    pub(crate) fn new(ledger: Ledger, mark: Option<Mark>) -> Self {
         Self {
+            mark: Mutex::new(mark),
             ledger: Mutex::new(ledger),
             life: AtomicU64::new(0),
             durable: Mutex::new(None),
             applied_term: watch::Sender::new(0),
             applied_index: AtomicU64::new(0),
+            images_written: watch::Sender::new(0),
             bytes_since_image: AtomicU64::new(0),
             digests: Mutex::default(),
             voters: Mutex::default(),
@@ -51,6 +58,14 @@ impl State {
     /// When the ledger has panicked: what it holds then may be half of a change, and nobody may read it.
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().expect("a ledger that panicked stops the node")
+    }
+
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_mark(&self, mark: Mark) {
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
     }
 
     pub(crate) fn digests(&self) -> MutexGuard<'_, Digests> {

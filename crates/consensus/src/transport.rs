@@ -30,11 +30,16 @@ pub(crate) use network::{GroupPeers, Peers};
 pub(crate) use proto::{Message, Parcel};
 pub use service::{PeerService, tune};
 
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
 pub(crate) mod proto {
     tonic::include_proto!("paycore.peer.v1");
 }
-
 
 /// Messages that may wait for one lane. The senders bound what they have in flight; this bounds their mistakes.
 const QUEUE_MESSAGES_MAX: usize = 4_096;
@@ -49,6 +54,9 @@ const PARCEL_READ_BYTES_MAX: usize = 32 << 20;
 
 /// HTTP/2 windows: what a 10 Gb/s link with 5 ms of delay has under way.
 const WINDOW_BYTES: u32 = 8 << 20;
+
+/// HTTP/2 frames: entries come in pieces of a hundred kilobytes, and 16 KiB would cut each into six.
+const FRAME_BYTES: u32 = 256 << 10;
 
 /// A silent connection is probed this often, and given up when the probe is not answered as long again: together
 /// well below the shortest election.
@@ -166,7 +174,10 @@ impl Message {
     fn bytes(&self) -> usize {
         let bodies: usize = self.bodies.iter().map(Bytes::len).sum();
         // A number and a length for each field, generously.
-        bodies.saturating_add(self.head.len()).saturating_add(self.bodies.len().saturating_mul(6)).saturating_add(32)
+        bodies
+            .saturating_add(self.head.len())
+            .saturating_add(self.bodies.len().saturating_mul(6))
+            .saturating_add(32)
     }
 }
 

@@ -73,7 +73,9 @@ impl Kept {
             return Err(Forgotten::Vote { promised: promise.term, kept: self.vote_term });
         }
         match promise.acked {
-            Some((leader_term, acked)) if self.vote_term <= leader_term && self.last_log < Some(acked) => {
+            Some((leader_term, acked))
+                if self.vote_term <= leader_term && self.last_log < Some(acked) =>
+            {
                 let kept = self.last_log.map_or(0, |last| last.index);
                 Err(Forgotten::Entries { promised: acked.index, kept })
             }
@@ -105,7 +107,8 @@ impl Witness {
     /// What a node promised from this data directory, by group.
     pub(crate) fn of(&self, node: u64, disk: DiskId) -> BTreeMap<u16, Promise> {
         let promises = self.lock();
-        let its = promises.iter().filter(|((_, whose), promise)| *whose == node && promise.disk == disk);
+        let its =
+            promises.iter().filter(|((_, whose), promise)| *whose == node && promise.disk == disk);
         its.map(|((group, _), promise)| (*group, *promise)).collect()
     }
 
@@ -135,7 +138,10 @@ mod tests {
         let kept = |vote_term, term, index| Kept { vote_term, last_log: Some(log_id(term, index)) };
         assert_eq!(kept(2, 2, 100).judge(&acked), Ok(()));
         assert_eq!(kept(2, 2, 140).judge(&acked), Ok(()));
-        assert_eq!(kept(2, 2, 99).judge(&acked), Err(Forgotten::Entries { promised: 100, kept: 99 }));
+        assert_eq!(
+            kept(2, 2, 99).judge(&acked),
+            Err(Forgotten::Entries { promised: 100, kept: 99 })
+        );
         let empty = Kept { vote_term: 2, last_log: None };
         assert_eq!(empty.judge(&acked), Err(Forgotten::Entries { promised: 100, kept: 0 }));
         // A leader of term 3 cut entries 91 to 100: before or after it wrote its own first one.

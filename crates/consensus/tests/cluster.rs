@@ -1,5 +1,12 @@
 //! Nodes on loopback: what a shard above may rely on while nothing is wrong, and when leaders come and go.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "tests, and what they share"
+)]
+
 mod support;
 
 use bytes::Bytes;
@@ -19,7 +26,8 @@ async fn a_batch_is_applied_on_all_replicas() {
     cluster.applied_everywhere(0, paid.index).await;
     for id in 1..=3 {
         let replica = cluster.replica(id, 0);
-        let balance = |number| replica.with_ledger(|ledger| ledger.account(&account(number)).unwrap().posted);
+        let balance =
+            |number| replica.with_ledger(|ledger| ledger.account(&account(number)).unwrap().posted);
         assert_eq!((balance(1), balance(2)), (600, 1_400), "node {id}");
         assert_eq!(replica.status().voters, [1, 2, 3]);
     }
@@ -56,7 +64,9 @@ async fn batches_enter_the_log_in_the_order_of_the_calls() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_leads_when_the_leader_dies_and_nothing_is_lost() {
     let mut cluster = Cluster::new(3, 1).await;
-    let before = cluster.propose(0, &batch(NOON, vec![open(key(1, NOON), 1, 1_000), open(key(2, NOON), 2, 0)])).await;
+    let before = cluster
+        .propose(0, &batch(NOON, vec![open(key(1, NOON), 1, 1_000), open(key(2, NOON), 2, 0)]))
+        .await;
     let old = cluster.leader(0).await;
     cluster.stop(old).await;
     let new = cluster.leader(0).await;
@@ -83,8 +93,14 @@ async fn a_follower_says_who_leads_and_proposes_nothing() {
     until(&replica, |now| now.leader == Some(leader)).await;
     let bytes = Bytes::from(batch(NOON, vec![]).encode().unwrap());
     let refused = replica.propose(bytes).await.unwrap_err();
-    assert_eq!(refused, ProposeError::NotProposed { leader: Some(leader), why: Refused::NotLeader });
-    assert_eq!(replica.read_index().await.unwrap_err(), consensus::ReadError::NotLeader { leader: Some(leader) });
+    assert_eq!(
+        refused,
+        ProposeError::NotProposed { leader: Some(leader), why: Refused::NotLeader }
+    );
+    assert_eq!(
+        replica.read_index().await.unwrap_err(),
+        consensus::ReadError::NotLeader { leader: Some(leader) }
+    );
     let huge = Bytes::from(vec![1; consensus::BATCH_BYTES_MAX + 1]);
     let refused = cluster.replica(leader, 0).propose(huge).await.unwrap_err();
     assert!(matches!(refused, ProposeError::NotProposed { why: Refused::TooLarge, .. }));
@@ -110,7 +126,8 @@ async fn all_may_stop_and_start_again() {
         for number in 0..20 {
             // Any account will do: which shard an id belongs to is the business of whoever routes.
             let opening = open(key(number, NOON), 1, 5);
-            last[usize::from(shard)] = cluster.propose(shard, &batch(NOON + number, vec![opening])).await.index;
+            last[usize::from(shard)] =
+                cluster.propose(shard, &batch(NOON + number, vec![opening])).await.index;
         }
     }
     for _ in 0..2 {

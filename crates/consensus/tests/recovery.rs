@@ -1,5 +1,12 @@
 //! Nodes on loopback: checkpoints, replicas that fall behind, and disks that lost something.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "tests, and what they share"
+)]
+
 mod support;
 
 use std::path::Path;
@@ -10,7 +17,8 @@ use support::{Cluster, NOON, account, batch, eventually, key, open, soon, transf
 /// A cluster whose checkpoints are made on request only.
 async fn cluster(nodes: u64) -> Cluster {
     let mut cluster = Cluster::planned(nodes, 1).await;
-    cluster.checkpoint = CheckpointOptions { log_bytes_min: u64::MAX, ..CheckpointOptions::default() };
+    cluster.checkpoint =
+        CheckpointOptions { log_bytes_min: u64::MAX, ..CheckpointOptions::default() };
     cluster.started().await
 }
 
@@ -30,7 +38,11 @@ async fn a_restart_begins_at_the_checkpoint_and_the_log_is_purged_up_to_the_olde
     let mut cluster = cluster(1).await;
     history(&cluster, 10, 30).await;
     let first = cluster.replica(1, 0).checkpoint().await.unwrap();
-    assert_eq!(cluster.replica(1, 0).status().purged, None, "one checkpoint is nothing to fall back to");
+    assert_eq!(
+        cluster.replica(1, 0).status().purged,
+        None,
+        "one checkpoint is nothing to fall back to"
+    );
     history(&cluster, 40, 30).await;
     let second = cluster.replica(1, 0).checkpoint().await.unwrap();
     assert!(first < second);
@@ -42,12 +54,19 @@ async fn a_restart_begins_at_the_checkpoint_and_the_log_is_purged_up_to_the_olde
     cluster.applied_everywhere(0, last).await;
     let replica = cluster.replica(1, 0);
     assert_eq!(replica.status().checkpoint, Some(second));
-    assert_eq!(replica.with_ledger(|ledger| ledger.account(&account(2)).unwrap().posted), 1_000_090);
+    assert_eq!(
+        replica.with_ledger(|ledger| ledger.account(&account(2)).unwrap().posted),
+        1_000_090
+    );
     // A key whose outcome lies in a volume is still answered by it.
     let again = cluster.propose(0, &batch(NOON, vec![transfer(key(12, NOON + 12), 1, 2, 1)])).await;
     assert!(again.answers[0].replayed && again.answers[0].outcome.is_ok(), "{:?}", again.answers);
     let statement = replica.postings(account(2), None, 200).await.unwrap();
-    assert_eq!(statement.len(), 91, "the opening and ninety transfers, from memory and two volumes");
+    assert_eq!(
+        statement.len(),
+        91,
+        "the opening and ninety transfers, from memory and two volumes"
+    );
     assert!(statement.is_sorted_by(|one, next| one.key > next.key));
     let page = replica.postings(account(2), Some(statement[40].key), 10).await.unwrap();
     assert_eq!(page, statement[41..51]);
@@ -65,7 +84,8 @@ async fn a_bad_checkpoint_falls_back_to_the_one_before() {
     cluster.stop(1).await;
 
     let shard = cluster.data_dir(1).join("shard-00");
-    let mut generations: Vec<_> = std::fs::read_dir(&shard).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut generations: Vec<_> =
+        std::fs::read_dir(&shard).unwrap().map(|entry| entry.unwrap().path()).collect();
     generations.retain(|path| path.is_dir() && path.to_string_lossy().contains("gen-"));
     generations.sort();
     flip_a_byte(&largest_file(generations.last().unwrap()));
@@ -93,7 +113,8 @@ async fn who_fell_behind_the_log_gets_a_snapshot_and_may_then_lead() {
         }
     }
     for id in cluster.nodes.keys() {
-        eventually("the log is purged", || cluster.replica(*id, 0).status().purged > Some(15)).await;
+        eventually("the log is purged", || cluster.replica(*id, 0).status().purged > Some(15))
+            .await;
     }
     let last = history(&cluster, 300, 5).await;
     cluster.start(away).await.unwrap();
@@ -106,7 +127,9 @@ async fn who_fell_behind_the_log_gets_a_snapshot_and_may_then_lead() {
     cluster.replica(old, 0).transfer_leadership(away).await;
     until(&cluster.replica(away, 0), |now| now.leads).await;
     for number in [10, 100, 215, 300] {
-        let again = cluster.propose(0, &batch(NOON, vec![transfer(key(number, NOON + number), 1, 2, 1)])).await;
+        let again = cluster
+            .propose(0, &batch(NOON, vec![transfer(key(number, NOON + number), 1, 2, 1)]))
+            .await;
         assert!(again.answers[0].replayed, "key {number}: {:?}", again.answers);
     }
     let fresh = cluster.propose(0, &batch(NOON, vec![transfer(key(999, NOON), 1, 2, 1)])).await;
@@ -120,7 +143,8 @@ async fn who_fell_behind_the_log_gets_a_snapshot_and_may_then_lead() {
 async fn checkpoints_are_made_by_themselves_when_enough_log_has_gathered() {
     let mut cluster = Cluster::planned(1, 1).await;
     let look_every = std::time::Duration::from_millis(5);
-    cluster.checkpoint = CheckpointOptions { log_bytes_min: 2_000, look_every, ..CheckpointOptions::default() };
+    cluster.checkpoint =
+        CheckpointOptions { log_bytes_min: 2_000, look_every, ..CheckpointOptions::default() };
     let cluster = cluster.started().await;
     history(&cluster, 10, 40).await;
     eventually("a checkpoint", || cluster.replica(1, 0).status().checkpoint.is_some()).await;
@@ -163,7 +187,13 @@ async fn a_disk_that_went_backwards_is_noticed_before_it_votes() {
     })
     .await;
     assert!(
-        matches!(refused, StopReason::Forgot { shard: 0, forgotten: Forgotten::Entries { .. } | Forgotten::Vote { .. } }),
+        matches!(
+            refused,
+            StopReason::Forgot {
+                shard: 0,
+                forgotten: Forgotten::Entries { .. } | Forgotten::Vote { .. }
+            }
+        ),
         "{refused:?}"
     );
     // The others go on.

@@ -1,6 +1,6 @@
 //! The edge: gRPC in, fixed records out, one stream to each shard's leader.
 //!
-//! Three doors (unary, batch, session) lead to one [`router`]. A request is checked, encoded once, in the layout that
+//! Three doors (unary, batch, session) lead to one router. A request is checked, encoded once, in the layout that
 //! the log keeps, straight into what waits for its shard's leader, and forgotten: what comes back is 24 bytes at the
 //! same place of the same frame.
 //!

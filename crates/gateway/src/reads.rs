@@ -153,7 +153,7 @@ impl Reads {
             Some(Answer::Statement(page)) => {
                 let next = PageToken { account, cursor: page.next.to_vec() };
                 let page = read(Page::read(&page, account))?;
-                show(&page, account, next, position)
+                show(&page, account, &next, position)
             }
             None => Err(status::rejection(&Rejection::AccountNotFound, false)),
             Some(Answer::Account(_) | Answer::Hold(_) | Answer::Outcome(_) | Answer::Status(_)) => {
@@ -226,7 +226,18 @@ impl Reads {
         let said = Said::read(&status);
         match said.failure() {
             Some(Failure::NoLeader) => Err(Miss::NotLeader(said.leader())),
-            Some(failure) => Err(Miss::Failed(failure)),
+            Some(
+                failure @ (Failure::Overloaded
+                | Failure::Draining
+                | Failure::DeadlinePassed
+                | Failure::OutcomeUnknown),
+            ) => Err(Miss::Failed(failure)),
+            Some(
+                Failure::DiskFull
+                | Failure::KeyFromFuture
+                | Failure::Diverged
+                | Failure::InvalidRecord,
+            ) => Err(Miss::Final(Box::new(status))),
             None => match said {
                 Said::Coded { .. } => Err(Miss::Final(Box::new(status))),
                 Said::NotConnected { .. } | Said::Foreign { .. } => {
@@ -262,7 +273,7 @@ fn any(replicas: &[u64]) -> Option<u64> {
 fn show(
     page: &Page,
     account: AccountId,
-    next: PageToken,
+    next: &PageToken,
     position: v1::Position,
 ) -> Result<v1::ListPostingsResponse, Status> {
     debug_assert!(page.postings.iter().all(|posting| posting.key.account == account));

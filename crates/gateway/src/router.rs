@@ -109,3 +109,40 @@ fn weight(command: &Command) -> usize {
     let legs = if let Command::MultiTransfer { legs, .. } = command { legs.len() } else { 0 };
     legs.saturating_mul(LEG_BYTES).saturating_add(REQUEST_BYTES)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ledger::{AccountId, Key, Request};
+
+    use super::*;
+
+    /// What becomes of two requests at once, one of which the edge refuses.
+    async fn check(router: &Router, left: Duration, code: &str) {
+        let command = Command::Close { account: AccountId::from_u128(1) };
+        let request = Request { key: Key::from_u128(1), tenant: TenantId(0), command };
+        let reads = [Ok(Intent { request, made: None }), Err(Refusal::MissingKey)];
+        let deadline = Instant::now().checked_add(left).expect("soon");
+        let finished = router.send(deadline, reads.into_iter()).await.expect("it finishes");
+        let codes = finished.outcomes().into_iter().map(|outcome| match outcome.result {
+            Some(wire::proto::v1::outcome::Result::Failed(failed)) => failed.code,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(codes.collect::<Vec<_>>(), [code, "MISSING_KEY"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_taken_is_refused_at_once() {
+        let shards = Shards::new(1).expect("one");
+        let link = || vec![Arc::new(Link::new(0))];
+        let router = Router::new(TenantId(0), shards, link(), Budget::new(0, 1_000));
+        check(&router, Duration::from_secs(1), "OVERLOADED").await;
+        let router = Router::new(TenantId(0), shards, link(), Budget::new(10, 100));
+        check(&router, Duration::from_secs(1), "OVERLOADED").await;
+        let router = Router::new(TenantId(0), shards, link(), Budget::new(10, 1_000));
+        check(&router, Duration::ZERO, "DEADLINE_PASSED").await;
+        router.drain();
+        check(&router, Duration::from_secs(1), "DRAINING").await;
+    }
+}

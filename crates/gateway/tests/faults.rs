@@ -1,5 +1,12 @@
 //! What a gateway does when leaders change, streams break, queues are full and time runs out.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
+
 mod support;
 
 use std::time::{Duration, Instant};
@@ -18,6 +25,15 @@ async fn rich(configure: impl FnOnce(&mut gateway::GatewayConfig)) -> (Cluster, 
     let lin = cluster.wallet("open lin", 100_000).await;
     let wang = cluster.wallet("open wang", 0).await;
     (cluster, lin, wang)
+}
+
+/// What becomes of one transfer within so many milliseconds. It goes by a session: a unary call's own client stops
+/// waiting at the same time, and on a busy machine sooner.
+async fn submit(cluster: &Cluster, request: v1::TransferRequest, timeout_ms: u32) -> String {
+    let frame = v1::SessionRequest { id: 1, requests: vec![wanted(request)], timeout_ms };
+    let mut client = cluster.client.clone();
+    let mut answers = client.session(futures::stream::iter([frame])).await.unwrap().into_inner();
+    said(&answers.message().await.unwrap().unwrap().outcomes[0]).to_owned()
 }
 
 /// One transfer of 1 under each of these faults: it is posted, and money moves once.
@@ -103,12 +119,10 @@ async fn without_a_hint_every_node_is_asked() {
 
 #[tokio::test]
 async fn nodes_that_name_one_another_are_not_asked_in_a_circle() {
-    let (mut cluster, lin, wang) = rich(|_| ()).await;
+    let (cluster, lin, wang) = rich(|_| ()).await;
     *cluster.shared.hints.lock().unwrap() = Hints::Wrong(2);
     cluster.elect(0);
-    let request = within(Duration::from_secs(1), transfer("t", &lin, &wang, 1));
-    let refused = cluster.client.transfer(request).await.unwrap_err();
-    assert_eq!(code(&refused), "NO_LEADER");
+    assert_eq!(submit(&cluster, transfer("t", &lin, &wang, 1), 1_000).await, "NO_LEADER");
     let seen = cluster.seen("t");
     assert!((2..=20).contains(&seen), "sent {seen} times in a second");
 }
@@ -136,12 +150,13 @@ async fn without_a_leader_the_deadline_says_so() {
     let (mut cluster, lin, wang) = rich(|_| ()).await;
     cluster.elect(0);
     let begun = Instant::now();
-    let request = within(Duration::from_millis(500), transfer("t", &lin, &wang, 1));
+    let request = within(Duration::from_secs(1), transfer("t", &lin, &wang, 1));
     let refused = cluster.client.transfer(request).await.unwrap_err();
     assert_eq!((code(&refused), refused.code()), ("NO_LEADER", tonic::Code::Unavailable));
-    assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
+    let took = begun.elapsed();
+    assert!((900..1_000).contains(&took.as_millis()), "{took:?}");
     let read = v1::GetAccountRequest { name: lin.clone(), stale_ok: false };
-    let refused = cluster.client.get_account(within(Duration::from_millis(300), read)).await;
+    let refused = cluster.client.get_account(within(Duration::from_secs(1), read)).await;
     assert_eq!(code(&refused.unwrap_err()), "NO_LEADER");
     let stale = v1::GetAccountRequest { name: lin.clone(), stale_ok: true };
     assert!(cluster.client.get_account(stale).await.is_ok(), "a stale answer needs no leader");
@@ -156,13 +171,11 @@ async fn without_a_leader_the_deadline_says_so() {
 async fn what_may_have_been_proposed_is_never_said_not_to_be() {
     for lost in [Fault::CutBefore, Fault::CutAfter, Fault::Fail(Failure::OutcomeUnknown)] {
         for then in [Failure::NoLeader, Failure::Overloaded, Failure::DiskFull, Failure::Draining] {
-            let (mut cluster, lin, wang) = rich(|_| ()).await;
+            let (cluster, lin, wang) = rich(|_| ()).await;
             cluster.inject([lost]);
             cluster.inject([Fault::Fail(then); 100]);
-            let request = within(Duration::from_millis(300), transfer("t", &lin, &wang, 1));
-            let status = cluster.client.transfer(request).await.unwrap_err();
-            assert_eq!(code(&status), "OUTCOME_UNKNOWN", "{lost:?}, then {then:?}");
-            assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+            let said = submit(&cluster, transfer("t", &lin, &wang, 1), 300).await;
+            assert_eq!(said, "OUTCOME_UNKNOWN", "{lost:?}, then {then:?}");
         }
     }
 }
@@ -174,34 +187,30 @@ async fn a_silent_leader_leaves_the_outcome_unknown_and_is_left() {
     cluster.inject([Fault::Swallow; 4]);
     for n in 0..4 {
         let key = format!("t{n}");
-        let request = within(Duration::from_millis(100), transfer(&key, &lin, &wang, 1));
-        let status = cluster.client.transfer(request).await.unwrap_err();
-        assert_eq!((code(&status), cluster.seen(&key)), ("OUTCOME_UNKNOWN", 1));
+        let said = submit(&cluster, transfer(&key, &lin, &wang, 1), 100).await;
+        assert_eq!((said.as_str(), cluster.seen(&key)), ("OUTCOME_UNKNOWN", 1));
     }
     cluster.client.transfer(transfer("after", &lin, &wang, 1)).await.unwrap();
     assert_eq!(cluster.balance(&wang), 1, "nobody waits for the four, so nobody sends them again");
 }
 
 #[tokio::test]
-async fn a_passed_deadline_is_refused_before_anything_is_sent() {
+async fn what_was_not_sent_in_time_is_said_not_to_be() {
     let (mut cluster, lin, wang) = rich(|config| config.limits.frames_in_flight = 1).await;
-    let late = within(Duration::ZERO, transfer("late", &lin, &wang, 1));
-    assert_eq!(code(&cluster.client.transfer(late).await.unwrap_err()), "DEADLINE_PASSED");
-
     // The only frame that may be in flight is not answered: what comes after it waits, and is late.
     cluster.inject([Fault::Swallow]);
-    let mut client = cluster.client.clone();
-    let slow = within(Duration::from_millis(800), transfer("slow", &lin, &wang, 1));
-    let slow = tokio::spawn(async move { client.transfer(slow).await });
-    while cluster.seen("slow") == 0 {
-        tokio::task::yield_now().await;
-    }
-    let late = within(Duration::from_millis(100), transfer("behind", &lin, &wang, 1));
-    assert_eq!(code(&cluster.client.transfer(late).await.unwrap_err()), "DEADLINE_PASSED");
-    assert_eq!(code(&slow.await.unwrap().unwrap_err()), "OUTCOME_UNKNOWN");
+    let slow = submit(&cluster, transfer("slow", &lin, &wang, 1), 800);
+    let behind = async {
+        while cluster.seen("slow") == 0 {
+            tokio::task::yield_now().await;
+        }
+        submit(&cluster, transfer("behind", &lin, &wang, 1), 100).await
+    };
+    let said = tokio::join!(slow, behind);
+    assert_eq!(said, ("OUTCOME_UNKNOWN".to_owned(), "DEADLINE_PASSED".to_owned()));
     let after = cluster.client.transfer(transfer("after", &lin, &wang, 1)).await;
     assert!(after.is_ok());
-    assert_eq!((cluster.seen("late"), cluster.seen("behind")), (0, 0));
+    assert_eq!(cluster.seen("behind"), 0);
 }
 
 #[tokio::test]
@@ -230,7 +239,7 @@ async fn a_full_gateway_says_so() {
     // It is taken, and waits: the gateway notices with it that nobody leads.
     cluster.wait_for(ServingStatus::NotServing).await;
     let requests = (0..10).map(|n| wanted(transfer(&format!("n{n}"), &lin, &wang, 1))).collect();
-    let batch = within(Duration::from_millis(300), v1::SubmitBatchRequest { requests });
+    let batch = within(Duration::from_secs(1), v1::SubmitBatchRequest { requests });
     let outcomes = cluster.client.submit_batch(batch).await.unwrap().into_inner().outcomes;
     let codes: Vec<_> = outcomes.iter().map(said).collect();
     assert_eq!(codes[..4], ["NO_LEADER"; 4]);

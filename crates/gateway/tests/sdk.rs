@@ -1,5 +1,12 @@
 //! The Rust SDK through a real gateway, in fair weather and foul.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
+
 mod support;
 
 use std::time::Duration;

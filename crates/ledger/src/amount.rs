@@ -184,6 +184,7 @@ mod tests {
     fn decimals_are_read_by_the_currency_or_refused() {
         assert_eq!(written("8.88", "CNY"), Ok(888));
         assert_eq!(written("8.880", "CNY"), Ok(888));
+        assert_eq!(written("8.8800000000000000000000000000", "CNY"), Ok(888));
         assert_eq!(written("8", "JPY"), Ok(8));
         assert_eq!(written("1.234", "KWD"), Ok(1234));
         assert_eq!(written("10000000000000.00", "CNY"), Ok(AMOUNT_MAX));
@@ -194,6 +195,9 @@ mod tests {
             ("-1", "CNY"),
             ("10000000000000.01", "CNY"),
             ("79228162514264337593543950335", "CNY"),
+            // More digits than a product of decimals can keep.
+            ("1.0000000000000000000000000001", "CNY"),
+            ("0.0000000000000000000000000001", "CNY"),
         ] {
             assert_eq!(written(text, currency), Err(Rejection::InvalidAmount), "{text} {currency}");
         }

@@ -58,6 +58,9 @@ pub enum Violation {
         /// Whose hold.
         account: AccountId,
     },
+    /// Active holds are not in the order in which they fall due.
+    #[error("the holds' deadlines are not those of the holds")]
+    Deadlines,
     /// I15: the digest kept along the way differs from the records.
     #[error("I15: the digest does not match the records")]
     Digest,
@@ -123,6 +126,9 @@ impl Ledger {
     }
 
     fn audit_holds(&self) -> Result<(), Violation> {
+        if !self.holds.is_in_order() {
+            return Err(Violation::Deadlines);
+        }
         let mut of: BTreeMap<AccountId, (u64, u32)> = BTreeMap::new();
         for hold in self.holds.values() {
             let used = hold.posted.saturating_add(hold.remaining);

@@ -84,17 +84,6 @@ impl ColdName {
         key
     }
 
-    /// What a filter knows it by. All postings of an account share one item, so that a statement can skip volumes.
-    #[must_use]
-    pub fn filter(&self) -> u64 {
-        match self {
-            Self::Posting(posting) => posting_filter(posting.account),
-            Self::Outcome(_) | Self::Hold(_) | Self::Reversal(_) | Self::Legs(_) => {
-                hash::filter_item(&self.key())
-            }
-        }
-    }
-
     /// The earliest log time at which the record can have been written: volumes that ended before need not be asked.
     #[must_use]
     pub fn not_before(&self) -> Option<Time> {
@@ -166,7 +155,7 @@ fn put_transfer(kind: u8, transfer: TransferId, key: &mut Vec<u8>) {
     key.extend_from_slice(&transfer.position.to_be_bytes());
 }
 
-/// What a filter knows an account's postings by.
+/// What a filter knows an account's postings by: all of them share one item, so that a statement can skip volumes.
 #[must_use]
 pub fn posting_filter(account: AccountId) -> u64 {
     hash::filter_item(&account.to_u128().to_be_bytes())
@@ -189,8 +178,6 @@ pub struct ColdRecord {
     pub key: Vec<u8>,
     /// Its content.
     pub value: Vec<u8>,
-    /// What the volume's filter shall know it by.
-    pub filter: u64,
 }
 
 impl ColdRecord {
@@ -198,7 +185,7 @@ impl ColdRecord {
     pub(crate) fn new(name: &ColdName, content: &impl Encode) -> Self {
         let mut value = Vec::with_capacity(48);
         codec::put_cold(content, &mut value);
-        Self { key: name.key(), value, filter: name.filter() }
+        Self { key: name.key(), value }
     }
 }
 

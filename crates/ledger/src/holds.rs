@@ -66,6 +66,12 @@ impl Holds {
         (*deadline <= now).then(|| self.active.get(id))?
     }
 
+    /// Whether both orders have as many holds as there are.
+    pub(crate) fn is_in_order(&self) -> bool {
+        let lens = [self.by_account.len(), self.by_deadline.len()];
+        lens.iter().all(|len| *len == self.active.len())
+    }
+
     /// When the next hold falls due.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         self.by_deadline.first().map(|(deadline, _)| *deadline)

@@ -148,7 +148,7 @@ impl Ledger {
         while postings.len() < limit {
             let Some((number, is_credit)) = place.row() else { break };
             let Some(row) = self.recent.row(number) else { break };
-            let reverses = self.recent.reverses(row.index, row.position);
+            let reverses = self.recent.reverses(row);
             let posting =
                 if is_credit { row.credit_posting(reverses) } else { row.debit_posting(reverses) };
             place = if is_credit { row.credit_before } else { row.debit_before };

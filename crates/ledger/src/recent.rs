@@ -16,7 +16,7 @@ use crate::cold::{ColdName, ColdValue, KeptOutcome, posting_part};
 use crate::hash::{self, Fixed};
 use crate::hold::Hold;
 use crate::id::{HoldId, TenantId, Time, TransferId};
-use crate::journal::Row;
+use crate::journal::{JournalKind, Row};
 use crate::key::{Key, Operation, ScopedKey};
 use crate::list::List;
 use crate::outcome::Outcome;
@@ -132,7 +132,7 @@ pub(crate) struct Chunk {
     pub(crate) number: u64,
     pub(crate) first_row: u64,
     pub(crate) rows: List<Row>,
-    pub(crate) reverses: HashMap<(u64, u16), TransferId, Fixed>,
+    reverses: HashMap<(u64, u16), TransferId, Fixed>,
     pub(crate) holds: HashMap<HoldId, Hold, Fixed>,
     pub(crate) reversals: HashMap<TransferId, TransferId, Fixed>,
     pub(crate) times: Option<(Time, Time)>,
@@ -155,8 +155,23 @@ impl Chunk {
         }
     }
 
-    pub(crate) fn outcomes(&self) -> impl Iterator<Item = (ScopedKey, KeptOutcome)> {
-        self.outcomes.iter().map(|row| (row.scoped(), row.kept()))
+    /// The keys that have an outcome here, each with the number of its row.
+    pub(crate) fn outcome_keys(&self) -> impl Iterator<Item = (u32, ScopedKey)> {
+        let rows = (0..).zip(self.outcomes.rows.iter()).skip(self.outcomes.first);
+        rows.map(|(number, row)| (number, row.scoped()))
+    }
+
+    /// An outcome by the number of its row.
+    pub(crate) fn outcome_at(&self, row: u32) -> Option<KeptOutcome> {
+        self.outcomes.row(row).map(OutcomeRow::kept)
+    }
+
+    /// The transfer that a row undoes, if it does. The mark lies in the same chunk.
+    pub(crate) fn reverses_of(&self, row: &Row) -> Option<TransferId> {
+        match row.kind {
+            JournalKind::Reversal => self.reverses.get(&(row.index, row.position)).copied(),
+            JournalKind::Opening | JournalKind::Transfer | JournalKind::Post => None,
+        }
     }
 
     /// The rows of one transfer.
@@ -223,8 +238,8 @@ impl Recent {
         self.chunks().find_map(|chunk| chunk.reversals.get(transfer))
     }
 
-    pub(crate) fn reverses(&self, index: u64, position: u16) -> Option<TransferId> {
-        self.chunks().find_map(|chunk| chunk.reverses.get(&(index, position)).copied())
+    pub(crate) fn reverses(&self, row: &Row) -> Option<TransferId> {
+        self.chunks().find_map(|chunk| chunk.reverses_of(row))
     }
 
     /// The rows of one transfer, if memory has them.

@@ -124,7 +124,10 @@ impl Aliases {
         let id = account.to_string();
         self.change(alias, |aliases| match aliases.get(alias) {
             Some(other) if *other != id => Err(taken(alias, other)),
-            Some(_) | None => Ok(drop(aliases.insert(alias.to_owned(), id))),
+            Some(_) | None => {
+                aliases.insert(alias.to_owned(), id);
+                Ok(())
+            }
         })
     }
 

@@ -58,7 +58,8 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
         log.level = "warn".to_owned();
     }
     crate::server::begin_logging(&log)?;
-    let temporary = tempfile::tempdir().map_err(|why| Failure::io("a temporary directory", &why))?;
+    let temporary =
+        tempfile::tempdir().map_err(|why| Failure::io("a temporary directory", &why))?;
     let data = args.data.clone().unwrap_or_else(|| temporary.path().to_owned());
     std::fs::create_dir_all(&data).map_err(|why| Failure::io(data.display(), &why))?;
     let ports = ports(args)?;
@@ -194,7 +195,8 @@ async fn status(address: &str) -> Option<ReplicaStatus> {
 async fn open_accounts(topology: &Topology) -> Result<(), Failure> {
     let connected = connect(gateway_address(topology)).await;
     let mut payments = PaymentsClient::new(
-        connected.map_err(|why| Failure::internal(format!("the gateway does not answer: {why}")))?,
+        connected
+            .map_err(|why| Failure::internal(format!("the gateway does not answer: {why}")))?,
     );
     let mut aliases = Aliases::open(context::path()?)?;
     for (alias, opening) in ACCOUNTS {
@@ -204,10 +206,9 @@ async fn open_accounts(topology: &Topology) -> Result<(), Failure> {
             opening_balance: Some(Money { currency_code: "CNY".to_owned(), units_minor: opening }),
             ..OpenAccountRequest::default()
         };
-        let posted = payments
-            .open_account(request)
-            .await
-            .map_err(|status| Failure::internal(format!("{alias} could not be opened: {status}")))?;
+        let posted = payments.open_account(request).await.map_err(|status| {
+            Failure::internal(format!("{alias} could not be opened: {status}"))
+        })?;
         let name = posted.into_inner().resource;
         let id = name.trim_start_matches("accounts/").parse::<AccountId>();
         aliases.set(alias, id.map_err(|why| Failure::internal(format!("{name}: {why}")))?)?;
@@ -231,7 +232,12 @@ fn show(
         let term = status.map_or(0, |status| status.term);
         screen.line(&format!("  n{:<8}{role:<9}· term {term} · grpc {}", spec.id, spec.grpc))?;
     }
-    screen.line(&format!("  {:<9}{:<9}·        · grpc {}", "gateway", "", gateway_address(topology)))?;
+    screen.line(&format!(
+        "  {:<9}{:<9}·        · grpc {}",
+        "gateway",
+        "",
+        gateway_address(topology)
+    ))?;
     let data = match &args.data {
         Some(kept) => format!("Data: {}", kept.display()),
         None => "Data: temporary, removed on exit (--data DIR keeps it)".to_owned(),

@@ -130,11 +130,19 @@ impl Failure {
         self
     }
 
+    /// The same in other words.
+    pub(crate) fn saying(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
     /// The same, of a request that was sent under this key. Where nothing final was said, the hint is to send it again.
     pub(crate) fn with_key(mut self, key: impl Into<String>) -> Self {
         let key = key.into();
         if matches!(self.exit, TEMPORARY | UNKNOWN) {
-            self.hint = Some(format!("repeat the command with --idempotency-key {key}: it takes effect once"));
+            self.hint = Some(format!(
+                "repeat the command with --idempotency-key {key}: it takes effect once"
+            ));
         }
         self.key = Some(key);
         self
@@ -212,7 +220,9 @@ impl From<client::Error> for Failure {
                 Self { exit, ..Self::coded(code, format!("{message}; nothing was done")) }
             }
             client::Error::Refused { code, message, violations } => {
-                let fields = violations.iter().map(|wrong| format!("; {}: {}", wrong.field, wrong.description));
+                let fields = violations
+                    .iter()
+                    .map(|wrong| format!("; {}: {}", wrong.field, wrong.description));
                 let fields: String = fields.collect();
                 Self { exit, ..Self::coded(code, format!("{message}{fields}")) }
             }
@@ -220,10 +230,11 @@ impl From<client::Error> for Failure {
                 let what = format!("it is not known whether it was done: {message}");
                 Self { exit, ..Self::coded("OUTCOME_UNKNOWN", what) }
             }
-            client::Error::NotConnected { message } => {
-                Self::new(exit, format!("no connection to the cluster: {message}; nothing was done"))
-                    .with_hint("is it running? `paycore demo` starts one; --endpoint names another")
-            }
+            client::Error::NotConnected { message } => Self::new(
+                exit,
+                format!("no connection to the cluster: {message}; nothing was done"),
+            )
+            .with_hint("is it running? `paycore demo` starts one; --endpoint names another"),
             client::Error::Unreadable(what) => {
                 Self::new(exit, format!("the server's {what} cannot be read"))
                     .with_hint("use the paycore of the server's release")
@@ -255,7 +266,9 @@ mod tests {
         ] {
             assert_eq!(Failure::coded(code, "").exit(), exit, "{code}");
         }
-        assert!(Failure::coded("KEY_REUSED", "").hint().is_some_and(|hint| hint.contains("new key")));
+        assert!(
+            Failure::coded("KEY_REUSED", "").hint().is_some_and(|hint| hint.contains("new key"))
+        );
     }
 
     #[test]

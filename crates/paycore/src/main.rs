@@ -3,6 +3,7 @@
 //! What is here only reads flags, asks, and shows. It decides nothing about money: every command is one request
 //! through the public door, under a key that its caller can repeat.
 
+mod bench;
 mod cli;
 mod config;
 mod context;
@@ -11,6 +12,7 @@ mod exit;
 mod import;
 mod output;
 mod server;
+mod verify;
 
 /// Requests are many small allocations of short life, made on one thread and dropped on another; mimalloc costs about
 /// a fifth less CPU per request there than the system's allocator.
@@ -18,5 +20,10 @@ mod server;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    // The bench's children end with it, however it ends.
+    if let Err(gone) = bench::follow_parent() {
+        let failure = exit::Failure::from(gone);
+        return std::process::ExitCode::from(failure.exit());
+    }
     cli::main()
 }

@@ -104,19 +104,9 @@ impl Screen {
         self.format
     }
 
-    /// Whether a person looks at stdout.
-    pub(crate) const fn is_tty(&self) -> bool {
-        self.streams.out_is_tty
-    }
-
     /// Whether progress may be drawn over and over on stderr.
     pub(crate) const fn progress_is_live(&self) -> bool {
         self.streams.err_is_tty && !self.quiet
-    }
-
-    /// Whether words other than warnings and errors are wanted.
-    pub(crate) const fn is_quiet(&self) -> bool {
-        self.quiet
     }
 
     /// Colours for stdout.
@@ -131,9 +121,11 @@ impl Screen {
     pub(crate) fn show(&self, record: &impl Show) -> Result<(), Failure> {
         match self.format {
             Format::Table => self.line(&record.text(self.out)),
-            Format::Json => self.line(&serde_json::to_string_pretty(record).map_err(unwritable)?),
+            Format::Json => {
+                self.line(&serde_json::to_string_pretty(record).map_err(|why| unwritable(&why))?)
+            }
             Format::Jsonl => {
-                for line in record.lines().map_err(unwritable)? {
+                for line in record.lines().map_err(|why| unwritable(&why))? {
                     self.line(&line)?;
                 }
                 Ok(())
@@ -147,9 +139,13 @@ impl Screen {
     /// When stdout does not take it.
     pub(crate) fn line(&self, line: &str) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
-        writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|why| match why.kind() {
-            io::ErrorKind::BrokenPipe => Failure::nobody_reads(),
-            _ => Failure::io("standard output", &why),
+        writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|why| {
+            let nobody_reads = why.kind() == io::ErrorKind::BrokenPipe;
+            if nobody_reads {
+                Failure::nobody_reads()
+            } else {
+                Failure::io("standard output", &why)
+            }
         })
     }
 
@@ -181,10 +177,15 @@ impl Screen {
 
 /// Words go to stderr. When nobody takes them there is nobody to complain to.
 fn tell(words: fmt::Arguments<'_>) {
-    drop(writeln!(io::stderr().lock(), "{words}"));
+    if cfg!(test) {
+        // Only what goes through the macro is kept back by the test harness.
+        eprintln!("{words}");
+    } else {
+        drop(writeln!(io::stderr().lock(), "{words}"));
+    }
 }
 
-fn unwritable(why: serde_json::Error) -> Failure {
+fn unwritable(why: &serde_json::Error) -> Failure {
     Failure::internal(format!("the record is no JSON: {why}"))
 }
 

@@ -26,7 +26,8 @@ const ABSENT: &[(&str, &[&str])] = &[
 
 #[test]
 fn crates_depend_in_one_direction() {
-    let metadata = MetadataCommand::new().exec().expect("cargo metadata runs where cargo test does");
+    let metadata =
+        MetadataCommand::new().exec().expect("cargo metadata runs where cargo test does");
     let members: BTreeSet<&str> =
         metadata.workspace_packages().iter().map(|package| package.name.as_str()).collect();
     let allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
@@ -43,7 +44,8 @@ fn crates_depend_in_one_direction() {
 
 #[test]
 fn what_must_be_absent_is() {
-    let metadata = MetadataCommand::new().exec().expect("cargo metadata runs where cargo test does");
+    let metadata =
+        MetadataCommand::new().exec().expect("cargo metadata runs where cargo test does");
     let resolve = metadata.resolve.as_ref().expect("the graph is resolved");
     let name_of: BTreeMap<_, _> =
         metadata.packages.iter().map(|package| (&package.id, package.name.as_str())).collect();

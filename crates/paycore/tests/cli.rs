@@ -1,5 +1,7 @@
 //! The command line as a shell sees it: exit codes, stdout, stderr. Nothing here needs a running cluster.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::path::PathBuf;
 
 use assert_cmd::Command;
@@ -56,7 +58,14 @@ fn help_is_data_and_goes_to_stdout() {
 #[test]
 fn bad_flags_are_64_and_say_what_was_meant() {
     let shell = Shell::new();
-    for words in ["", "nonsense", "import", "config show --orgin", "config show -o yaml", "import f --map m --periods 0"] {
+    for words in [
+        "",
+        "nonsense",
+        "import",
+        "config show --orgin",
+        "config show -o yaml",
+        "import f --map m --periods 0",
+    ] {
         let (code, out, err) = shell.run(words);
         assert_eq!((code, out.as_str()), (64, ""), "{words}");
         assert!(!err.is_empty(), "{words}");
@@ -69,21 +78,32 @@ fn bad_flags_are_64_and_say_what_was_meant() {
 #[test]
 fn settings_come_in_layers_and_say_from_which() {
     let shell = Shell::new();
-    let user = shell.file(".config/paycore/config.toml", "[client]\nendpoint = \"http://a:1\"\ntimeout_ms = 5\n");
+    let user = shell.file(
+        ".config/paycore/config.toml",
+        "[client]\nendpoint = \"http://a:1\"\ntimeout_ms = 5\n",
+    );
     let origin = |command: &mut Command, key: &str| {
         let (code, out, err) = ran(command);
         assert_eq!(code, 0, "{err}");
-        let line = out.lines().find(|line| line.contains(&format!("\"{key}\""))).unwrap().to_owned();
+        let line =
+            out.lines().find(|line| line.contains(&format!("\"{key}\""))).unwrap().to_owned();
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         format!("{} from {}", line["value"].as_str().unwrap(), line["origin"].as_str().unwrap())
     };
     let show = || shell.paycore("config show --origin -o jsonl");
-    assert_eq!(origin(&mut show(), "client.endpoint"), format!("http://a:1 from {}", user.display()));
+    assert_eq!(
+        origin(&mut show(), "client.endpoint"),
+        format!("http://a:1 from {}", user.display())
+    );
     assert_eq!(origin(&mut show(), "log.level"), "info from default");
     assert_eq!(origin(&mut show(), "output.format"), "jsonl from flag --output");
 
-    let context = shell.file(".config/paycore/context.toml", "endpoint = \"http://b:1\"\n[aliases]\n");
-    assert_eq!(origin(&mut show(), "client.endpoint"), format!("http://b:1 from {}", context.display()));
+    let context =
+        shell.file(".config/paycore/context.toml", "endpoint = \"http://b:1\"\n[aliases]\n");
+    assert_eq!(
+        origin(&mut show(), "client.endpoint"),
+        format!("http://b:1 from {}", context.display())
+    );
     assert_eq!(
         origin(show().env("PAYCORE__CLIENT__ENDPOINT", "http://c:1"), "client.endpoint"),
         "http://c:1 from environment PAYCORE__CLIENT__ENDPOINT"
@@ -102,14 +122,18 @@ fn a_key_that_nobody_knows_is_an_error_that_says_which_was_meant() {
     let file = shell.file("s.toml", "[client]\nendpiont = \"http://a:1\"\n");
     let (code, out, err) = ran(shell.paycore("config show --config").arg(&file));
     assert_eq!((code, out.as_str()), (78, ""));
-    assert!(err.contains("s.toml:2: unknown key `client.endpiont`; did you mean `endpoint`?"), "{err}");
+    assert!(
+        err.contains("s.toml:2: unknown key `client.endpiont`; did you mean `endpoint`?"),
+        "{err}"
+    );
 
     let (code, _, err) = ran(shell.paycore("config show").env("PAYCORE__CLIENT__ENDPIONT", "x"));
     assert_eq!(code, 78);
     assert!(err.contains("PAYCORE__CLIENT__ENDPIONT: unknown key"), "{err}");
     assert!(err.contains("did you mean `endpoint`?"), "{err}");
 
-    let (code, _, err) = ran(shell.paycore("config show").env("PAYCORE__CLIENT__TIMEOUT_MS", "soon"));
+    let (code, _, err) =
+        ran(shell.paycore("config show").env("PAYCORE__CLIENT__TIMEOUT_MS", "soon"));
     assert_eq!(code, 78);
     assert!(err.contains("environment PAYCORE__CLIENT__TIMEOUT_MS"), "{err}");
 
@@ -227,7 +251,8 @@ fn a_cluster_that_is_not_there_is_75() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let account = "acc_019200000000700080000000deadb123";
     let other = "acc_019200000000700080000000deadb124";
-    let transfer = format!("transfer {account} {other} 8.88 --currency CNY -e 127.0.0.1:{port} --timeout 2s");
+    let transfer =
+        format!("transfer {account} {other} 8.88 --currency CNY -e 127.0.0.1:{port} --timeout 2s");
     let (code, out, err) = shell.run(&transfer);
     assert_eq!((code, out.as_str()), (75, ""), "{err}");
     assert!(err.contains("--idempotency-key"), "the key that repeats it: {err}");

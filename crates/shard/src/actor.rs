@@ -151,11 +151,9 @@ impl Shard {
         let bytes = entry.bytes.clone();
         let proposal = async move { replica.propose(bytes).await };
         let landing = proposal.into_actor(self).map(move |result, shard, context| {
-            let result = match result {
-                Ok(applied) => Ok(applied.answers),
-                Err(error) => Err(failure(&error)),
-            };
-            shard.landed(entry, result, context);
+            let result = result.map_err(|error| failure(&error));
+            let answers = result.as_ref().map(|applied| applied.answers.as_slice());
+            shard.landed(entry, answers.map_err(|failure| *failure), context);
         });
         context.spawn(landing);
     }
@@ -163,7 +161,7 @@ impl Shard {
     fn landed(
         &mut self,
         entry: Entry,
-        result: Result<Vec<ledger::Answer>, Failure>,
+        result: Result<&[ledger::Answer], Failure>,
         context: &mut Context<Self>,
     ) {
         let now = self.log_now();
@@ -188,7 +186,8 @@ impl Shard {
 
     /// Proposes an empty batch when something has fallen due and no request carries the time into the log.
     fn let_time_pass(&mut self, now: Time, context: &mut Context<Self>) {
-        let is_due = self.replica.with_ledger(|ledger| ledger.next_timer()).is_some_and(|due| due <= now);
+        let is_due =
+            self.replica.with_ledger(|ledger| ledger.next_timer()).is_some_and(|due| due <= now);
         if !is_due {
             return;
         }
@@ -302,7 +301,7 @@ impl Handler<Execute> for Shard {
         };
         let effects = match self.desk.as_mut() {
             _ if self.draining => vec![refuse(&frame, Failure::Draining)],
-            Some(desk) => desk.take(frame, now),
+            Some(desk) => desk.take(&frame, now),
             None => vec![refuse(&frame, Failure::NoLeader)],
         };
         self.perform(effects, context);

@@ -129,18 +129,19 @@ impl Desk {
     }
 
     /// Takes a frame in. `now` is the cluster's clock, by which keys from the future are told.
-    pub fn take(&mut self, frame: FrameIn, now: Time) -> Vec<Effect> {
+    pub fn take(&mut self, frame: &FrameIn, now: Time) -> Vec<Effect> {
         let count = usize::try_from(frame.count).unwrap_or(usize::MAX);
-        if count == 0 || count > wire::limits::FRAME_REQUESTS_MAX || self.frames.len() >= FRAMES_MAX {
+        if count == 0 || count > wire::limits::FRAME_REQUESTS_MAX || self.frames.len() >= FRAMES_MAX
+        {
             let failure = if count == 0 || count > wire::limits::FRAME_REQUESTS_MAX {
                 Failure::InvalidRecord
             } else {
                 Failure::Overloaded
             };
-            return vec![refuse(&frame, failure)];
+            return vec![refuse(frame, failure)];
         }
         let number = self.frames.begin(frame.session, frame.id, count, frame.deadline_ms);
-        let orders = self.sort(number, &frame, count, now);
+        let orders = self.sort(number, frame, count, now);
         self.propose(orders, now);
         std::mem::take(&mut self.effects)
     }
@@ -160,19 +161,18 @@ impl Desk {
     pub fn landed(
         &mut self,
         entry: Entry,
-        result: Result<Vec<Answer>, Failure>,
+        result: Result<&[Answer], Failure>,
         now: Time,
     ) -> Vec<Effect> {
         assert_eq!(entry.reign, self.reign, "an entry of another reign is nobody's");
-        let mut answers = result.as_ref().ok().map(|answers| answers.iter());
+        let mut answers = result.map(<[Answer]>::iter);
         for run in entry.sealed.items {
             for (key, waiter) in run.keys.iter().zip(run.waiters) {
-                let reply = match (&mut answers, &result) {
-                    (Some(answers), _) => {
+                let reply = match &mut answers {
+                    Ok(answers) => {
                         Reply::Answer(*answers.next().expect("one answer for each request"))
                     }
-                    (None, Err(failure)) => Reply::Failure(*failure),
-                    (None, Ok(_)) => unreachable!("answers were there"),
+                    Err(failure) => Reply::Failure(*failure),
                 };
                 self.land(key, waiter, reply);
             }
@@ -237,10 +237,12 @@ impl Desk {
                 None => {}
                 Some(Admission::Go) => go.push(order),
                 Some(Admission::Full) => self.fail(&order.key, waiter, Failure::Overloaded),
-                Some(Admission::Wait) => match wait.iter_mut().find(|(id, _)| *id == order.key.subject) {
-                    Some((_, orders)) => orders.push(order),
-                    None => wait.push((order.key.subject, vec![order])),
-                },
+                Some(Admission::Wait) => {
+                    match wait.iter_mut().find(|(id, _)| *id == order.key.subject) {
+                        Some((_, orders)) => orders.push(order),
+                        None => wait.push((order.key.subject, vec![order])),
+                    }
+                }
             }
         }
         for (account, orders) in wait {
@@ -274,7 +276,9 @@ impl Desk {
         while let Some(first) = orders.next() {
             let frame = first.waiter.frame;
             let mut run = Gathering::new(first);
-            while let Some(next) = orders.next_if(|next| next.waiter.frame == frame && run.has_room(next)) {
+            while let Some(next) =
+                orders.next_if(|next| next.waiter.frame == frame && run.has_room(next))
+            {
                 run.push(next);
             }
             self.join(frame, run.finish(), now);

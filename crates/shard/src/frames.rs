@@ -58,7 +58,13 @@ impl Frames {
     }
 
     /// Begins to wait for `count` replies.
-    pub(crate) fn begin(&mut self, session: SessionId, id: u64, count: usize, deadline_ms: u64) -> FrameNo {
+    pub(crate) fn begin(
+        &mut self,
+        session: SessionId,
+        id: u64,
+        count: usize,
+        deadline_ms: u64,
+    ) -> FrameNo {
         self.next = self.next.wrapping_add(1);
         let number = FrameNo(self.next);
         self.deadlines.insert((deadline_ms, number));
@@ -107,9 +113,8 @@ impl Frames {
     pub(crate) fn answer_rest(&mut self, frame: FrameNo, reply: &Reply) -> Option<Answered> {
         let count = self.waiting.get(&frame)?.replies.len();
         let positions = 0..u32::try_from(count).unwrap_or(u32::MAX);
-        positions.fold(None, |ended, position| {
-            self.answer(Waiter { frame, position }, reply).or(ended)
-        })
+        positions
+            .fold(None, |ended, position| self.answer(Waiter { frame, position }, reply).or(ended))
     }
 
     /// The next frame whose deadline has come, with the tickets under which parts of it may still wait.

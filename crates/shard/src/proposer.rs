@@ -53,6 +53,9 @@ impl Entry {
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let runs = self.sealed.items.len();
-        f.debug_struct("Entry").field("reign", &self.reign).field("runs", &runs).finish_non_exhaustive()
+        f.debug_struct("Entry")
+            .field("reign", &self.reign)
+            .field("runs", &runs)
+            .finish_non_exhaustive()
     }
 }

@@ -73,7 +73,8 @@ async fn outcome(
     replica: &Replica,
     question: &OutcomeQuestion,
 ) -> Result<Option<ReplyAnswer>, Failure> {
-    let key: ScopedKey = codec::get_hot(&question.scoped_key).map_err(|_| Failure::InvalidRecord)?;
+    let key: ScopedKey =
+        codec::get_hot(&question.scoped_key).map_err(|_| Failure::InvalidRecord)?;
     let outcome = match replica.with_ledger(|ledger| ledger.outcome(&key)) {
         Some(outcome) => Some(outcome),
         None => match cold(replica, ColdName::Outcome(key)).await? {
@@ -97,7 +98,9 @@ async fn statement(
     question: &StatementQuestion,
 ) -> Result<Option<ReplyAnswer>, Failure> {
     let id = AccountId::from_u128(read_u128(&question.account)?);
-    let Some(account) = find_account(replica, id, TenantId(question.tenant)) else { return Ok(None) };
+    let Some(account) = find_account(replica, id, TenantId(question.tenant)) else {
+        return Ok(None);
+    };
     let limit = question.limit.clamp(1, wire::limits::PAGE_SIZE_MAX);
     let limit = usize::try_from(limit).map_err(|_| Failure::InvalidRecord)?;
     let before = read_cursor(id, &question.before)?;

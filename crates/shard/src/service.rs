@@ -1,8 +1,8 @@
 //! The shard's doors as a gRPC service: frames in and out, and reads.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use actix::Addr;
 use consensus::Replica;

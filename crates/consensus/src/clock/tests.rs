@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects, reason = "tests with small numbers")]
+
 use super::*;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -11,7 +13,7 @@ fn reading(uptime_ms: u64, wrong_ms: i64) -> Reading {
 /// Three nodes: this one wrong by `own`, the others by `others`, all just heard.
 fn three(own: i64, others: [i64; 2]) -> (Clock, Reading) {
     let now = reading(10_000, own);
-    let mut clock = Clock::new(3, None);
+    let mut clock = Clock::new(3);
     for (peer, wrong) in (2..).zip(others) {
         clock.heard(peer, reading(10_000, wrong).wall_ms, 0, now);
     }
@@ -33,7 +35,7 @@ fn the_median_outvotes_one_wrong_clock_wherever_it_is() {
 #[test]
 fn the_travel_time_of_an_answer_is_split_in_half() {
     let now = reading(10_000, 0);
-    let mut clock = Clock::new(3, None);
+    let mut clock = Clock::new(3);
     clock.heard(2, now.wall_ms - 200, 400, now);
     clock.heard(3, now.wall_ms - 200, 400, now);
     assert_eq!(clock.now(now).0, now.wall_ms);
@@ -63,7 +65,7 @@ fn it_runs_at_most_twice_as_fast_and_never_back() {
 
 #[test]
 fn of_two_clocks_apart_neither_is_believed() {
-    let mut clock = Clock::new(3, None);
+    let mut clock = Clock::new(3);
     let now = reading(10_000, 0);
     clock.heard(2, now.wall_ms + 800, 0, now);
     assert_eq!(clock.now(now).0, now.wall_ms + 400, "800 ms apart: the middle");
@@ -93,7 +95,8 @@ fn a_jump_waits_for_the_operator() {
 fn a_start_far_from_the_log_waits_too() {
     for (slept_ms, follows) in [(6 * DAY_MS, true), (8 * DAY_MS, false)] {
         let now = reading(1_000, 0);
-        let mut clock = Clock::new(1, Some(Time(now.wall_ms - slept_ms)));
+        let mut clock = Clock::new(1);
+        clock.start_from(Time(now.wall_ms - slept_ms));
         let shown = clock.now(now).0;
         assert_eq!(shown, if follows { now.wall_ms } else { now.wall_ms - slept_ms });
         assert_eq!(clock.alarm(now).is_some(), !follows);
@@ -105,7 +108,7 @@ fn a_start_far_from_the_log_waits_too() {
 #[test]
 fn alone_it_binds_nobody_and_may_not_lead() {
     let wrong = reading(1_000, 90_000);
-    let mut clock = Clock::new(3, None);
+    let mut clock = Clock::new(3);
     assert_eq!(clock.now(wrong).0, wrong.wall_ms);
     assert!(!clock.may_lead(wrong));
     for peer in [2, 3] {
@@ -118,11 +121,11 @@ fn alone_it_binds_nobody_and_may_not_lead() {
     assert_eq!(clock.now(later).0, NOON + later.uptime_ms);
     // Two clocks that never agreed settle nothing, until an operator says that they are good enough.
     let now = reading(10_000, 0);
-    let mut clock = Clock::new(3, None);
+    let mut clock = Clock::new(3);
     clock.heard(2, now.wall_ms + 5_000, 0, now);
     assert_eq!((clock.now(now).0, clock.may_lead(now)), (now.wall_ms, false));
     clock.accept_jump();
     assert_eq!((clock.now(now).0, clock.may_lead(now)), (now.wall_ms, true));
     // A cluster of one has nobody to ask.
-    assert!(Clock::new(1, None).may_lead(wrong));
+    assert!(Clock::new(1).may_lead(wrong));
 }

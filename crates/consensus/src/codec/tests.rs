@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects, reason = "tests with small numbers")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{Batch, Time};
@@ -33,7 +35,7 @@ fn entries_are_read_as_they_were_written() {
 
 #[test]
 fn the_bytes_in_the_log_stay_as_they_are() {
-    let golden = ["0300000000000000", "0300000000000000010500000000000000" , "0400000000000000ff01"];
+    let golden = ["0300000000000000", "0300000000000000010500000000000000", "0400000000000000ff01"];
     for (entry, golden) in entries().iter().zip(golden) {
         let hex: String = encode_entry(entry).iter().map(|byte| format!("{byte:02x}")).collect();
         assert!(hex.starts_with(golden), "{hex}");
@@ -49,7 +51,9 @@ fn the_bytes_in_the_log_stay_as_they_are() {
 fn a_payload_is_not_copied_on_its_way() {
     let entry = entries().remove(1);
     let body = encode_entry(&entry);
-    let EntryPayload::Normal(batch) = decode_entry(9, &body).unwrap().payload else { panic!("a batch") };
+    let EntryPayload::Normal(batch) = decode_entry(9, &body).unwrap().payload else {
+        panic!("a batch")
+    };
     assert_eq!(batch.0.as_ptr(), body[8..].as_ptr());
     assert_eq!(encode_payload(&EntryPayload::Normal(batch.clone())).as_ptr(), batch.0.as_ptr());
 }
@@ -70,7 +74,8 @@ fn requests_travel_whole() {
     assert!(AppendRequest::decode(&head[..head.len() - 1], bodies).is_err(), "cut short");
     // A log that begins: its first entry has index 0.
     let first = Entry { log_id: log_id(0, 0), payload: EntryPayload::Blank };
-    let request = AppendEntriesRequest { prev_log_id: None, entries: vec![first.clone()], ..request };
+    let request =
+        AppendEntriesRequest { prev_log_id: None, entries: vec![first.clone()], ..request };
     let (head, bodies) = AppendRequest::encode(&request, 11);
     assert_eq!(AppendRequest::decode(&head, bodies).unwrap().request.entries, [first]);
 }
@@ -79,7 +84,8 @@ fn requests_travel_whole() {
 fn what_is_newer_or_longer_is_refused() {
     let answer = encode(&AppendAnswer::Matched(None));
     assert!(decode::<AppendAnswer>(&answer).is_ok());
-    let newer: Vec<u8> = answer.iter().enumerate().map(|(at, byte)| if at == 0 { 2 } else { *byte }).collect();
+    let newer: Vec<u8> =
+        answer.iter().enumerate().map(|(at, byte)| if at == 0 { 2 } else { *byte }).collect();
     assert!(matches!(decode::<AppendAnswer>(&newer), Err(CodecError::Format(2))));
     let longer = [&answer[..], &[0]].concat();
     assert!(matches!(decode::<AppendAnswer>(&longer), Err(CodecError::Length)));

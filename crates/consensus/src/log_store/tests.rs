@@ -8,7 +8,7 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 
 use super::LogStore;
-use crate::checkpoint::{self, Meta};
+use crate::checkpoint;
 use crate::log::{Disk, Log, LogWriter, Options, RealDisk, SimDisk, Wal, WriterOptions};
 use crate::machine::{Machine, Shard};
 use crate::offload::Offload;
@@ -59,18 +59,19 @@ impl StoreBuilder<Group, LogStore, Machine, Guard> for Builder {
         let shards = Shards::new(1).unwrap();
         let books = Books { shard: 0, shards };
         let parts = Parts { files, store, filter_of: checkpoint::filter_of };
-        let (checkpoints, _new) = checkpoint::open(&dir.path().join("shard"), parts, books).unwrap();
+        let (checkpoints, _new) =
+            checkpoint::open(&dir.path().join("shard"), parts, books).unwrap();
         let shard = Shard {
             number: 0,
             books,
-            state: Arc::new(State::new(Ledger::new(books))),
+            state: Arc::new(State::new(Ledger::new(books), None)),
             checkpoints: Arc::new(checkpoints),
             offload: Offload::Threads,
             stop: StopSwitch::new(),
         };
         let roster = Arc::new(Roster::new(1, [7; 16], shards, Default::default()));
         let log_store = LogStore::new(log.group(0), Offload::Threads);
-        let machine = Machine::new(shard, roster, Meta::default());
+        let machine = Machine::new(shard, roster);
         Ok((Guard { _dir: dir, _log: log }, log_store, machine))
     }
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, RwLock};
 
-use ledger::{Books, Time};
+use ledger::Books;
 use rand::RngExt;
 use tokio::sync::{Semaphore, watch};
 
 use super::Node;
-use crate::checkpoint::{self, Meta};
+use crate::checkpoint::{self, Mark};
 use crate::clock::{Clock, ClusterClock, SystemClocks, TimeSource};
 use crate::config::{NodeConfig, StoreKind};
 use crate::desk::Desk;
@@ -37,6 +37,12 @@ pub enum OpenError {
     /// The log cannot be opened; see there.
     #[error("the log: {0}")]
     Log(#[from] LogError),
+    /// There are checkpoints, but the log is gone. Bring it back; or let the node come back empty, under a new node id.
+    #[error("shard {shard} has a checkpoint, but there is no log")]
+    LogMissing {
+        /// The first shard that has one.
+        shard: u16,
+    },
     /// A shard's checkpoints cannot be opened; see there.
     #[error("shard {shard}: {error}")]
     Store {
@@ -47,20 +53,28 @@ pub enum OpenError {
     },
 }
 
-/// What a node stands on; simulations bring their own.
-pub(crate) struct Ground {
-    pub(crate) log: Log,
-    pub(crate) disk_id: crate::raft::DiskId,
-    pub(crate) parts: Parts,
-    pub(crate) clocks: Arc<dyn TimeSource>,
-    pub(crate) offload: Offload,
+/// What a node stands on. Simulations bring their own.
+pub struct Ground {
+    /// The log, opened.
+    pub log: Log,
+    /// Its directory was born just now.
+    pub is_new_log: bool,
+    /// What its directory was born with.
+    pub disk_id: crate::log::DiskId,
+    /// Where checkpoints lie.
+    pub parts: Parts,
+    /// This machine's clocks.
+    pub clocks: Arc<dyn TimeSource>,
+    /// Where blocking work goes.
+    pub offload: Offload,
 }
 
-/// One shard, as it was found.
-struct Found {
-    log: LogStore,
-    shard: Shard,
-    mark: Meta,
+impl Ground {
+    /// What checkpoints are built on: these files and this store.
+    #[must_use]
+    pub fn parts(files: Arc<dyn Files>, store: Arc<dyn StateStore>) -> Parts {
+        Parts { files, store, filter_of: checkpoint::filter_of }
+    }
 }
 
 impl Node {
@@ -75,51 +89,62 @@ impl Node {
         Self::open_on(config, ground).await
     }
 
-    pub(crate) async fn open_on(config: NodeConfig, ground: Ground) -> Result<Self, OpenError> {
+    /// The same on given ground.
+    ///
+    /// # Errors
+    /// As [`Node::open`].
+    pub async fn open_on(config: NodeConfig, ground: Ground) -> Result<Self, OpenError> {
         if !config.peers.contains_key(&config.node_id) {
             return Err(OpenError::NotAPeer(config.node_id));
         }
-        let Ground { log, disk_id, parts, clocks, offload } = ground;
+        let Ground { log, is_new_log, disk_id, parts, clocks, offload } = ground;
         let stop = StopSwitch::new();
         let watching = stop.clone();
         log.on_failure(Box::new(move |error| watching.stop(StopReason::Log(error.clone()))));
 
         let (its, its_log, its_stop) = (config.clone(), log.clone(), stop.clone());
         let finding = move || find(&its, &its_log, &parts, (offload, its_stop));
-        let found = offload.run(finding).await?;
+        let kept = offload.run(finding).await?;
+        let has_checkpoint = kept.values().find(|(_, shard)| shard.state.mark().is_some());
+        if let Some((_, shard)) = has_checkpoint.filter(|_| is_new_log) {
+            return Err(OpenError::LogMissing { shard: shard.number });
+        }
 
         let roster = Roster::new(config.node_id, disk_id, config.shards, config.peers.clone());
         let roster = Arc::new(roster);
-        let log_time = found.values().map(|found| found.shard.state.ledger().now()).max();
-        let clock = Clock::new(config.peers.len(), log_time.filter(|time| *time > Time(0)));
-        let clock = Arc::new(ClusterClock::new(clocks, clock));
+        let clock = Arc::new(ClusterClock::new(clocks, Clock::new(config.peers.len())));
         let witness = Arc::new(Witness::default());
 
-        let (mut kept, mut marks) = (BTreeMap::new(), BTreeMap::new());
-        for (group, Found { log, shard, mark }) in found {
-            roster.record(mark.last_membership.membership());
-            kept.insert(group, (log, shard));
-            marks.insert(group, mark);
+        for (_, shard) in kept.values() {
+            if let Some(mark) = shard.state.mark() {
+                roster.record(mark.meta.last_membership.membership());
+            }
         }
+        let going_down = watch::Sender::new(false);
         Ok(Self {
             peers: Arc::new(Peers::new(Arc::clone(&roster), Arc::clone(&witness), offload)),
-            desk: Arc::new(Desk::new(roster, witness, Arc::clone(&clock), kept)),
+            desk: Arc::new(Desk::new(
+                roster,
+                witness,
+                Arc::clone(&clock),
+                kept,
+                going_down.subscribe(),
+            )),
             config,
             log,
             clock,
             offload,
             stop,
-            going_down: watch::Sender::new(false),
+            going_down,
             has_room: watch::Sender::new(true),
             checkpoint_turns: Arc::new(Semaphore::new(1)),
             replicas: RwLock::default(),
-            marks,
         })
     }
 }
 
 /// The real disk of a real machine.
-fn ground(config: &NodeConfig, offload: Offload) -> Result<Ground, OpenError> {
+pub(super) fn ground(config: &NodeConfig, offload: Offload) -> Result<Ground, OpenError> {
     let disk = RealDisk::new(config.data_dir.join("log"))?;
     let (wal, recovered) = Wal::open(disk, config.log, rand::rng().random())?;
     let Recovered { disk_id, is_new, cut, frames, bytes, .. } = recovered;
@@ -131,8 +156,9 @@ fn ground(config: &NodeConfig, offload: Offload) -> Result<Ground, OpenError> {
     };
     Ok(Ground {
         log: LogWriter::start(wal, WriterOptions::default()),
+        is_new_log: is_new,
         disk_id,
-        parts: Parts { files, store, filter_of: checkpoint::filter_of },
+        parts: Ground::parts(files, store),
         clocks: Arc::new(SystemClocks::default()),
         offload,
     })
@@ -144,7 +170,7 @@ fn find(
     log: &Log,
     parts: &Parts,
     (offload, stop): (Offload, StopSwitch),
-) -> Result<BTreeMap<u16, Found>, OpenError> {
+) -> Result<BTreeMap<u16, (LogStore, Shard)>, OpenError> {
     let mut found = BTreeMap::new();
     let logged = log.groups();
     for number in 0..config.shards.count() {
@@ -155,24 +181,27 @@ fn find(
         let books = Books { shard: number, shards: config.shards };
         let dir = config.data_dir.join(format!("shard-{number:02}"));
         let opened = checkpoint::open(&dir, parts.clone(), books);
-        let (checkpoints, opened) = opened.map_err(|error| OpenError::Store { shard: number, error })?;
+        let (checkpoints, opened) =
+            opened.map_err(|error| OpenError::Store { shard: number, error })?;
         for passed in &opened.passed_over {
             tracing::error!(shard = number, index = passed.log_index.0, why = %passed.why, "a bad checkpoint");
         }
         let (mark, ledger) = match opened.image {
-            Some((checkpoint, ledger)) => (Meta::decode(&checkpoint.meta)?, ledger),
-            None => (Meta::default(), ledger::Ledger::new(books)),
+            Some((checkpoint, ledger)) => {
+                (Some(Mark::of(&checkpoint, checkpoints.purge_upto())?), ledger)
+            }
+            None => (None, ledger::Ledger::new(books)),
         };
         let shard = Shard {
             number,
             books,
-            state: Arc::new(State::new(ledger)),
+            state: Arc::new(State::new(ledger, mark)),
             checkpoints: Arc::new(checkpoints),
             offload,
             stop: stop.clone(),
         };
         let log = LogStore::new(log.group(number.into()), offload);
-        found.insert(number, Found { log, shard, mark });
+        found.insert(number, (log, shard));
     }
     Ok(found)
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
+use ledger::Time;
 use openraft::error::{InitializeError, RaftError};
 use openraft::{Config, SnapshotPolicy};
 use tokio::sync::watch;
@@ -49,13 +50,21 @@ impl Node {
     pub async fn start(&self) -> Result<(), StopReason> {
         self.spawn_links();
         self.recollect().await?;
-        for (group, (log, shard)) in &self.desk.kept {
-            let mark = self.marks.get(group).cloned().unwrap_or_default();
-            let machine = Machine::new(shard.clone(), Arc::clone(&self.peers.roster), mark);
-            let replica = Box::pin(self.start_group(log.clone(), shard.clone(), machine)).await?;
-            let mut replicas = self.replicas.write().unwrap_or_else(PoisonError::into_inner);
-            replicas.insert(*group, Arc::new(replica));
+        let mut groups = Vec::new();
+        for (log, shard) in self.desk.kept.values() {
+            let raft = Box::pin(self.build_group(log.clone(), shard.clone())).await?;
+            groups.push((raft, log.clone(), shard.clone()));
         }
+        let log_time = self.desk.kept.values().map(|(_, shard)| shard.state.ledger().now()).max();
+        if let Some(log_time) = log_time.filter(|time| *time > Time(0)) {
+            self.clock.start_from(log_time);
+        }
+        for (raft, log, shard) in groups {
+            let (group, replica) = (shard.number, self.run_group(raft, log, shard));
+            let mut replicas = self.replicas.write().unwrap_or_else(PoisonError::into_inner);
+            replicas.insert(group, Arc::new(replica));
+        }
+        tokio::spawn(beat::tend(Arc::clone(&self.desk), self.going_down.subscribe()));
         Ok(())
     }
 
@@ -68,20 +77,32 @@ impl Node {
             }
             tokio::spawn(beat::beat(Arc::clone(&self.desk), link, self.going_down.subscribe()));
         }
-        tokio::spawn(beat::tend(Arc::clone(&self.desk), self.going_down.subscribe()));
         let dir = self.config.data_dir.clone();
-        tokio::spawn(space::watch(dir, self.offload, self.has_room.clone(), self.going_down.subscribe()));
+        tokio::spawn(space::watch(
+            dir,
+            self.offload,
+            self.has_room.clone(),
+            self.going_down.subscribe(),
+        ));
     }
 
     /// Asks every peer once.
     async fn ask_all(&self) -> BTreeMap<u64, Recalled> {
         let ask = |peer: u64| async move {
             let question = Message::question(NO_GROUP, Kind::Recall, bytes::Bytes::new());
-            let answer = self.peers.link(peer).call(Lane::Control, question, ANSWER_TIMEOUT).await.ok()?;
+            let answer =
+                self.peers.link(peer).call(Lane::Control, question, ANSWER_TIMEOUT).await.ok()?;
             let recalled = codec::decode::<Recalled>(&answer);
-            recalled.inspect_err(|error| tracing::error!(peer, %error, "an answer that cannot be read")).ok().map(|recalled| (peer, recalled))
+            recalled
+                .inspect_err(|error| tracing::error!(peer, %error, "an answer that cannot be read"))
+                .ok()
+                .map(|recalled| (peer, recalled))
         };
-        join_all(self.peers.roster.peers().into_iter().map(ask)).await.into_iter().flatten().collect()
+        join_all(self.peers.roster.peers().into_iter().map(ask))
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// Waits for a majority's memory, and compares it with the disk.
@@ -97,7 +118,11 @@ impl Node {
             if answers.len().saturating_add(1) > nodes / 2 {
                 break;
             }
-            tracing::debug!(node = self.id(), answered = answers.len(), "waiting for a majority's memory");
+            tracing::debug!(
+                node = self.id(),
+                answered = answers.len(),
+                "waiting for a majority's memory"
+            );
             tokio::time::sleep(ASK_EVERY).await;
         }
         for recalled in answers.values() {
@@ -122,18 +147,20 @@ impl Node {
         reason
     }
 
-    async fn start_group(
-        &self,
-        log: LogStore,
-        shard: Shard,
-        machine: Machine,
-    ) -> Result<Replica, StopReason> {
+    /// Brings a group to where its disk says it was: what was committed is applied again.
+    async fn build_group(&self, log: LogStore, shard: Shard) -> Result<Raft, StopReason> {
         let group = shard.number;
-        let config = raft_config(group, &self.config).map_err(|error| self.refuse(raft_error(group, &error)))?;
+        let refused = |error: &dyn std::error::Error| self.refuse(raft_error(group, error));
+        let config = raft_config(group, &self.config).map_err(|error| refused(&error))?;
         let network = GroupPeers { group, peers: Arc::clone(&self.peers) };
-        let raft = Raft::build(self.id(), Arc::new(config), network, log.clone(), machine).await;
-        let raft = raft.map_err(|fatal| self.refuse(raft_error(group, &fatal)))?;
-        raft.runtime_config().elect(self.clock.may_lead());
+        let machine = Machine::new(shard, Arc::clone(&self.peers.roster));
+        let raft = Raft::build(self.id(), Arc::new(config), network, log, machine).await;
+        raft.map_err(|fatal| refused(&fatal))
+    }
+
+    fn run_group(&self, raft: Raft, log: LogStore, shard: Shard) -> Replica {
+        // Nobody stands for election before the time is settled; the beats' rhythm allows it.
+        raft.runtime_config().elect(false);
         raft.run();
 
         let host = Arc::new(Host::new(raft.clone(), shard.clone()));
@@ -148,14 +175,14 @@ impl Node {
             turns: Arc::clone(&self.checkpoint_turns),
         });
         tokio::spawn(Arc::clone(&keeper).run(self.going_down.subscribe()));
-        Ok(Replica {
+        Replica {
             host,
             keeper,
             leadership,
             has_room: self.has_room.subscribe(),
             clock: Arc::clone(&self.clock),
             reads: Reads::new(raft),
-        })
+        }
     }
 
     /// Makes a new cluster: for each shard whose first voter this node is, once all its voters have answered that they
@@ -193,7 +220,7 @@ impl Node {
         Ok(())
     }
 
-    fn readiness(&self, group: u16, answers: &BTreeMap<u64, Recalled>) -> Readiness {
+    pub(super) fn readiness(&self, group: u16, answers: &BTreeMap<u64, Recalled>) -> Readiness {
         let exists = |recalled: &Recalled| !recalled.pristine.contains(&group);
         let mut members = BTreeMap::new();
         for node in voters(group, &self.config) {
@@ -223,7 +250,7 @@ impl Node {
 }
 
 /// Whether a group can be made.
-enum Readiness {
+pub(super) enum Readiness {
     /// Not all of its voters have answered.
     Waiting,
     /// One of them has something of it.

@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use tonic::transport::Endpoint;
 
 use super::link::Waiting;
-use super::service::OTHER_DISK;
 use super::proto::peer_client::PeerClient;
+use super::service::OTHER_DISK;
 use super::{
-    Lane, Link, PARCEL_READ_BYTES_MAX, PROBE_EVERY, Parcel, WINDOW_BYTES, parcels,
+    FRAME_BYTES, Lane, Link, PARCEL_READ_BYTES_MAX, PROBE_EVERY, Parcel, WINDOW_BYTES, parcels,
 };
 use crate::roster::{Roster, TurnedAway};
 
@@ -42,7 +42,12 @@ enum DialError {
 }
 
 /// Keeps one lane up until `stop` changes or its sender goes.
-pub(crate) async fn dial(link: Arc<Link>, lane: Lane, roster: Arc<Roster>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn dial(
+    link: Arc<Link>,
+    lane: Lane,
+    roster: Arc<Roster>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut pause = PAUSE_MIN;
     while !*stop.borrow() {
         let outcome = tokio::select! {
@@ -62,7 +67,8 @@ pub(crate) async fn dial(link: Arc<Link>, lane: Lane, roster: Arc<Roster>, mut s
                 pause = pause.saturating_mul(2).min(PAUSE_MAX);
             }
         }
-        let spread = rand::rng().random_range(pause / 2..=pause);
+        // Peers that lost the same node do not all come back to it at the same moment.
+        let spread = rand::rng().random_range(PAUSE_MIN..=pause);
         tokio::select! {
             () = tokio::time::sleep(spread) => {}
             _ = stop.changed() => break,
@@ -79,6 +85,7 @@ async fn run(link: &Link, lane: Lane, roster: &Roster) -> Result<(), DialError> 
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
         .http2_keep_alive_interval(PROBE_EVERY)
         .keep_alive_timeout(PROBE_EVERY)
         .keep_alive_while_idle(true)
@@ -92,7 +99,7 @@ async fn run(link: &Link, lane: Lane, roster: &Roster) -> Result<(), DialError> 
     let (start, started) = tokio::sync::oneshot::channel();
     let rest = stream::once(async move { started.await.ok() })
         .filter_map(std::future::ready)
-        .flat_map(|queue| parcels(queue));
+        .flat_map(parcels);
     let outbound = stream::once(std::future::ready(first)).chain(rest);
 
     let greeted = async {

@@ -25,11 +25,11 @@ use super::link::Asked;
 use super::{CallError, Kind, Lane, Link, Message};
 use crate::codec;
 use crate::messages::{AppendAnswer, AppendRequest};
+use crate::offload::Offload;
 use crate::raft::{
     AppendEntriesRequest, AppendEntriesResponse, Group, Member, Snapshot, StreamAppendResult,
     TransferRequest, TransferResponse, Vote, VoteRequest, VoteResponse,
 };
-use crate::offload::Offload;
 use crate::roster::Roster;
 use crate::snapshot;
 use crate::witness::{Promise, Witness};
@@ -74,7 +74,12 @@ pub(crate) struct GroupPeers {
 
 impl GroupPeers {
     fn network(&self, target: u64, lane: Lane) -> Network {
-        Network { group: self.group, lane, link: self.peers.link(target), peers: Arc::clone(&self.peers) }
+        Network {
+            group: self.group,
+            lane,
+            link: self.peers.link(target),
+            peers: Arc::clone(&self.peers),
+        }
     }
 }
 
@@ -108,7 +113,8 @@ impl Network {
         option: &RPCOption,
     ) -> Result<A, RpcError> {
         let question = Message::question(self.group, kind, codec::encode(question));
-        let answer = self.link.call(Lane::Control, question, option.soft_ttl()).await.map_err(rpc_error)?;
+        let answer =
+            self.link.call(Lane::Control, question, option.soft_ttl()).await.map_err(rpc_error)?;
         codec::decode(&answer).map_err(|error| RPCError::Network(NetworkError::new(&error)))
     }
 
@@ -143,7 +149,9 @@ fn read_answer(answer: &Bytes) -> Result<StreamAppendResult, RpcError> {
 fn rpc_error(error: CallError) -> RpcError {
     match error {
         // openraft pauses before it tries an unreachable peer again, and repeats the others soon.
-        CallError::Unreachable | CallError::Refused(_) => RPCError::Unreachable(Unreachable::new(&error)),
+        CallError::Unreachable | CallError::Refused(_) => {
+            RPCError::Unreachable(Unreachable::new(&error))
+        }
         CallError::Broken | CallError::TimedOut | CallError::Unreadable => {
             RPCError::Network(NetworkError::new(&error))
         }
@@ -240,7 +248,8 @@ impl RaftNetworkV2<Group> for Network {
         if self.lane == Lane::Control {
             let within = option.soft_ttl();
             let network = &*self;
-            let answers = input.then(move |request| async move { network.heartbeat(&request, within).await });
+            let answers =
+                input.then(move |request| async move { network.heartbeat(&request, within).await });
             let answers: BoxStream<'s, _> = Box::pin(answers);
             return Box::pin(std::future::ready(Ok(answers)));
         }
@@ -264,7 +273,11 @@ impl RaftNetworkV2<Group> for Network {
         Box::pin(std::future::ready(Ok(answers)))
     }
 
-    async fn vote(&mut self, request: VoteRequest, option: RPCOption) -> Result<VoteResponse, RpcError> {
+    async fn vote(
+        &mut self,
+        request: VoteRequest,
+        option: RPCOption,
+    ) -> Result<VoteResponse, RpcError> {
         let answer: VoteResponse = self.call(Kind::Vote, &request, &option).await?;
         if answer.vote_granted {
             self.note_vote(&request.vote);
@@ -272,7 +285,11 @@ impl RaftNetworkV2<Group> for Network {
         Ok(answer)
     }
 
-    async fn pre_vote(&mut self, request: VoteRequest, option: RPCOption) -> Result<VoteResponse, RpcError> {
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest,
+        option: RPCOption,
+    ) -> Result<VoteResponse, RpcError> {
         self.call(Kind::PreVote, &request, &option).await
     }
 

@@ -15,8 +15,8 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::lanes::Sessions;
 use super::proto::peer_server::{Peer, PeerServer};
 use super::{
-    Kind, Lane, Message, PARCEL_READ_BYTES_MAX, PROBE_EVERY, Parcel, QUEUE_MESSAGES_MAX, Refusal,
-    WINDOW_BYTES, parcels,
+    FRAME_BYTES, Kind, Lane, Message, PARCEL_READ_BYTES_MAX, PROBE_EVERY, Parcel,
+    QUEUE_MESSAGES_MAX, Refusal, WINDOW_BYTES, parcels,
 };
 use crate::desk::{Asker, Desk};
 use crate::roster::TurnedAway;
@@ -49,6 +49,7 @@ pub fn tune<L>(server: Server<L>) -> Server<L> {
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
         .http2_keepalive_interval(Some(PROBE_EVERY))
         .http2_keepalive_timeout(Some(Duration::from_secs(2)))
 }
@@ -61,6 +62,9 @@ impl Peer for PeerService {
         &self,
         request: Request<Streaming<Parcel>>,
     ) -> Result<Response<Self::LaneStream>, Status> {
+        if *self.desk.going_down.borrow() {
+            return Err(Status::unavailable("the node is going down"));
+        }
         let mut inbound = request.into_inner();
         let first = inbound.message().await?.and_then(|parcel| parcel.greeting);
         let greeting = first.ok_or_else(|| Status::invalid_argument("no greeting"))?;
@@ -69,9 +73,9 @@ impl Peer for PeerService {
             tracing::warn!(node = greeting.node, %away, "turned a node away");
             match away {
                 TurnedAway::OtherDisk(_) => Status::new(OTHER_DISK, away.to_string()),
-                TurnedAway::WrongNode(_) | TurnedAway::UnknownNode(_) | TurnedAway::OtherCluster => {
-                    Status::failed_precondition(away.to_string())
-                }
+                TurnedAway::WrongNode(_)
+                | TurnedAway::UnknownNode(_)
+                | TurnedAway::OtherCluster => Status::failed_precondition(away.to_string()),
             }
         })?;
         let lane = Lane::from_number(greeting.lane)
@@ -81,7 +85,10 @@ impl Peer for PeerService {
         let asker = Asker { node: greeting.node, disk };
         tokio::spawn(read(Arc::clone(&self.desk), (asker, lane), inbound, answers));
 
-        let ours = Parcel { greeting: Some(roster.greeting(greeting.node, greeting.lane)), messages: Vec::new() };
+        let ours = Parcel {
+            greeting: Some(roster.greeting(greeting.node, greeting.lane)),
+            messages: Vec::new(),
+        };
         let stream = stream::once(std::future::ready(ours)).chain(parcels(outbound)).map(Ok);
         Ok(Response::new(Box::pin(stream)))
     }
@@ -96,10 +103,12 @@ async fn read(
 ) {
     let mut sessions = Sessions::default();
     let room = Arc::new(Semaphore::new(CONCURRENT_MAX));
+    let mut going_down = desk.going_down.clone();
     loop {
         let parcel = tokio::select! {
             parcel = inbound.message() => parcel,
             () = answers.closed() => break,
+            _ = going_down.changed() => break,
         };
         let parcel = match parcel {
             Ok(Some(parcel)) => parcel,

@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects, reason = "tests with small numbers")]
+
 use futures::StreamExt;
 
 use super::*;
@@ -69,7 +71,8 @@ async fn a_question_nobody_waits_for_is_forgotten() {
     let link = Link::new(2);
     let (_outbound, waiting) = link.connect(Lane::Control);
     let within = Duration::from_millis(1);
-    let late = link.call(Lane::Control, Message::question(0, Kind::Vote, Bytes::new()), within).await;
+    let late =
+        link.call(Lane::Control, Message::question(0, Kind::Vote, Bytes::new()), within).await;
     assert_eq!(late, Err(CallError::TimedOut));
     assert_eq!(waiting.waiting(), 0);
 }

@@ -1,6 +1,12 @@
 //! A cluster of nodes in one process, on loopback and in temporary directories.
 
-#![allow(dead_code, clippy::arithmetic_side_effects, reason = "test support; each test file uses its part")]
+#![allow(
+    dead_code,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "test support; each test file uses its part"
+)]
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,11 +17,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
-    Applied, CheckpointOptions, Leadership, Node, NodeConfig, ProposeError, Replica, StopReason, Timing, tune,
+    Applied, CheckpointOptions, Leadership, Node, NodeConfig, ProposeError, Replica, StopReason,
+    Timing, tune,
 };
 use futures::StreamExt;
 use ledger::{
-    AccountId, AccountKind, Amount, Batch, Command, Currency, Key, Request, Shards, Slot, TenantId, Time,
+    AccountId, AccountKind, Amount, Batch, Command, Currency, Key, Request, Shards, Slot, TenantId,
+    Time,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -27,7 +35,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for something that must happen.
 pub(crate) async fn soon<T>(what: &str, happens: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, happens).await.unwrap_or_else(|_| panic!("{what}: it did not happen"))
+    tokio::time::timeout(PATIENCE, happens)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: it did not happen"))
 }
 
 pub(crate) struct Running {
@@ -72,7 +82,8 @@ impl Cluster {
     }
 
     pub(crate) async fn start_all(&mut self) {
-        let ids: Vec<u64> = self.peers.keys().copied().filter(|id| !self.nodes.contains_key(id)).collect();
+        let ids: Vec<u64> =
+            self.peers.keys().copied().filter(|id| !self.nodes.contains_key(id)).collect();
         let mut opened = Vec::new();
         for id in ids {
             opened.push((id, self.open(id).await));
@@ -94,13 +105,23 @@ impl Cluster {
         let mut config = NodeConfig::new(id, self.data_dir(id), self.peers.clone(), shards);
         config.checkpoint = self.checkpoint;
         config.log.segment_bytes = 4 << 20;
-        config.timing = Timing { election_min_ms: 500, election_max_ms: 900, heartbeat_ms: 100, ..config.timing };
+        config.timing = Timing {
+            election_min_ms: 500,
+            election_max_ms: 900,
+            heartbeat_ms: 100,
+            ..config.timing
+        };
         config
     }
 
     /// Opens a node and lets its peers in; it has not started.
     pub(crate) async fn open(&self, id: u64) -> Running {
         let node = Node::open(self.config(id)).await.unwrap();
+        self.serve(id, node).await
+    }
+
+    /// Lets a node's peers in.
+    pub(crate) async fn serve(&self, id: u64, node: Node) -> Running {
         let address: SocketAddr = self.peers[&id].parse().unwrap();
         let held = self.held.lock().unwrap().remove(&id);
         let listener = match held {
@@ -112,7 +133,8 @@ impl Cluster {
             stream.set_nodelay(true)?;
             std::io::Result::Ok(stream)
         });
-        let serving = tune(Server::builder()).add_service(node.peer_service()).serve_with_incoming(incoming);
+        let serving =
+            tune(Server::builder()).add_service(node.peer_service()).serve_with_incoming(incoming);
         let server = tokio::spawn(async move { serving.await.unwrap() });
         Running { node, server }
     }
@@ -184,7 +206,13 @@ impl Cluster {
         let digests: BTreeMap<u64, (u64, u128)> = self
             .nodes
             .keys()
-            .map(|id| (*id, self.replica(*id, shard).with_ledger(|ledger| (ledger.index(), ledger.digest()))))
+            .map(|id| {
+                (
+                    *id,
+                    self.replica(*id, shard)
+                        .with_ledger(|ledger| (ledger.index(), ledger.digest())),
+                )
+            })
             .collect();
         let mut values = digests.values();
         let first = values.next().unwrap();
@@ -201,7 +229,10 @@ impl Running {
 }
 
 /// Waits until a replica's leadership is as wanted.
-pub(crate) async fn until(replica: &Replica, wanted: impl FnMut(&Leadership) -> bool) -> Leadership {
+pub(crate) async fn until(
+    replica: &Replica,
+    wanted: impl FnMut(&Leadership) -> bool,
+) -> Leadership {
     let mut leadership = replica.leadership();
     *soon("the leadership changes", leadership.wait_for(wanted)).await.unwrap()
 }

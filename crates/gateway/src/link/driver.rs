@@ -95,7 +95,7 @@ impl Driver {
                 tokio::select! {
                     found = &mut looking => break found,
                     () = self.until(self.link.lock().deadline()) => {
-                        self.expire(Some(Failure::NoLeader));
+                        self.expire(Failure::NoLeader);
                     }
                 }
             };
@@ -130,7 +130,7 @@ impl Driver {
     /// What there is to do besides waiting.
     fn turn(&mut self, stream: &Wire) -> Option<Leave> {
         let now = Instant::now();
-        self.expire(None);
+        self.expire(Failure::DeadlinePassed);
         self.heed_suspicion(stream.node);
         let overdue = |(_, frame): &(u64, Frame)| {
             frame.latest.checked_add(OVERDUE).is_some_and(|at| at <= now)
@@ -156,7 +156,8 @@ impl Driver {
     fn send(&mut self, stream: &Wire, mut frame: Frame, now: Instant) -> Option<Leave> {
         self.next_id = self.next_id.wrapping_add(1);
         let left = frame.latest.saturating_duration_since(now);
-        let left = left.saturating_sub(MARGIN_MAX.min(left / 10)).as_millis();
+        let margin = left.checked_div(10).unwrap_or(left).min(MARGIN_MAX);
+        let left = left.saturating_sub(margin).as_millis();
         let message = wire::proto::cluster::Frame {
             id: self.next_id,
             shard: self.link.shard.into(),
@@ -221,12 +222,13 @@ impl Driver {
         self.link.lock().recall(lost.collect::<Vec<_>>().into_iter());
     }
 
-    fn expire(&mut self, blame: Option<Failure>) {
+    /// Tells those whose deadline has come what is known; `otherwise`, of what was never sent.
+    fn expire(&mut self, otherwise: Failure) {
         let now = Instant::now();
         for (_, frame) in &mut self.in_flight {
-            frame.expire(now, true);
+            frame.expire(now, Failure::OutcomeUnknown);
         }
-        self.link.lock().expire(now, blame);
+        self.link.lock().expire(now, otherwise);
     }
 
     /// When something is next to be done without anybody asking, on a stream.

@@ -34,12 +34,12 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// What to say when nothing better comes.
-    fn last_word(&self) -> Failure {
-        if self.perhaps_proposed {
+    /// What to say when nothing better comes: why it was not proposed, or `otherwise` if it was never sent.
+    fn last_word(&self, otherwise: Failure) -> Failure {
+        if self.perhaps_proposed || otherwise.is_unknown() {
             return Failure::OutcomeUnknown;
         }
-        self.failure.unwrap_or(Failure::DeadlinePassed)
+        self.failure.unwrap_or(otherwise)
     }
 
     /// What a reply means for this request: `Some` is final, `None` says to send it again.
@@ -56,7 +56,7 @@ impl Entry {
         if again && is_passing(failure) {
             return None;
         }
-        Some(Reply::Failure(self.last_word()))
+        Some(Reply::Failure(self.last_word(failure)))
     }
 }
 
@@ -202,15 +202,9 @@ impl Frame {
         }
     }
 
-    /// Says `failure` to those who have not heard why nothing happens, when their time comes.
-    pub(super) fn blame(&mut self, failure: Failure) {
-        for entry in &mut self.entries {
-            entry.failure.get_or_insert(failure);
-        }
-    }
-
-    /// Tells those whose deadline has come what is known. Of a frame in flight nobody knows anything.
-    pub(super) fn expire(&mut self, now: Instant, in_flight: bool) {
+    /// Tells those whose deadline has come what is known: `otherwise`, of what was never sent; of what is in flight,
+    /// that is OUTCOME_UNKNOWN.
+    pub(super) fn expire(&mut self, now: Instant, otherwise: Failure) {
         if self.earliest.is_none_or(|earliest| earliest > now) {
             return;
         }
@@ -225,11 +219,30 @@ impl Frame {
             }
             call.reply(waiting.map(|entry| {
                 entry.settled = true;
-                entry.perhaps_proposed |= in_flight;
-                (entry.place, Reply::Failure(entry.last_word()))
+                (entry.place, Reply::Failure(entry.last_word(otherwise)))
             }));
         }
         self.earliest = earliest;
+    }
+
+    /// Takes another frame's records behind its own, if both together may be one frame. Gives it back if not.
+    pub(super) fn absorb(&mut self, other: Self) -> Result<(), Self> {
+        let bytes = self.records.len().saturating_add(other.records.len());
+        let entries = self.len().saturating_add(other.len());
+        if bytes > FRAME_BYTES_MAX || entries > FRAME_REQUESTS_MAX {
+            return Err(other);
+        }
+        let start = self.records.len();
+        self.records = [self.records.as_ref(), other.records.as_ref()].concat().into();
+        self.entries.extend(other.entries.into_iter().map(|entry| {
+            let end = entry.end.saturating_add(start);
+            Entry { end, ..entry }
+        }));
+        self.earliest = self.earliest.into_iter().chain(other.earliest).min();
+        self.latest = self.latest.max(other.latest);
+        self.sends = self.sends.max(other.sends);
+        self.not_before = self.not_before.max(other.not_before);
+        Ok(())
     }
 
     /// What is not settled, as a frame; nothing is encoded again.

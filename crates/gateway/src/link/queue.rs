@@ -34,9 +34,15 @@ impl Queue {
         self.draft.push(request, call, place)
     }
 
-    /// Takes back what must go out again, before anything newer.
+    /// Takes back what must go out again, before anything newer. What pauses together goes together: a node that is
+    /// too busy is not helped by many small frames.
     pub(super) fn push_again(&mut self, frame: Frame) {
-        self.again.push_back(frame);
+        let pausing = self.again.back_mut().filter(|last| last.not_before.is_some());
+        let alone = match pausing {
+            Some(last) => last.absorb(frame).err(),
+            None => Some(frame),
+        };
+        self.again.extend(alone);
     }
 
     /// Takes back what was in flight when its stream broke, in its old order, before everything else.
@@ -66,18 +72,15 @@ impl Queue {
         self.again.iter().filter_map(|frame| frame.not_before).min()
     }
 
-    /// Tells those whose deadline has come what is known; `blame` is why nothing went out.
-    pub(super) fn expire(&mut self, now: Instant, blame: Option<Failure>) {
+    /// Tells those whose deadline has come what is known; `otherwise` is why nothing went out.
+    pub(super) fn expire(&mut self, now: Instant, otherwise: Failure) {
         if self.deadline().is_none_or(|earliest| earliest > now) {
             return;
         }
         self.sealed.extend(self.draft.seal());
         for frames in [&mut self.again, &mut self.sealed] {
             let left = std::mem::take(frames).into_iter().filter_map(|mut frame| {
-                if let Some(failure) = blame {
-                    frame.blame(failure);
-                }
-                frame.expire(now, false);
+                frame.expire(now, otherwise);
                 frame.rest()
             });
             *frames = left.collect();

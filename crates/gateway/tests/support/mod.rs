@@ -4,7 +4,6 @@
 //! records reached it how often. A test says which node leads, and what goes wrong with the next frames.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part of it")]
-#![allow(clippy::arithmetic_side_effects, reason = "a test may overflow")]
 
 mod node;
 
@@ -296,10 +295,9 @@ pub fn said(outcome: &v1::Outcome) -> &str {
 
 /// The code of a status.
 pub fn code(status: &tonic::Status) -> &'static str {
-    match wire::status::Said::read(status) {
-        wire::status::Said::Coded { entry, .. } => entry.code,
-        other => panic!("{other:?}"),
-    }
+    let said = wire::status::Said::read(status);
+    let wire::status::Said::Coded { entry, .. } = said else { panic!("{said:?}") };
+    entry.code
 }
 
 /// A request with a deadline.

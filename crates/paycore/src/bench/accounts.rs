@@ -108,4 +108,3 @@ impl Opener<'_> {
         v1::Request { command: Some(v1::request::Command::OpenAccount(open)) }
     }
 }
-

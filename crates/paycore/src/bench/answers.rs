@@ -138,14 +138,17 @@ impl Heard {
         match said {
             StatusSaid::Coded { entry, metadata, .. } => match entry.kind {
                 wire::catalogue::Kind::Rejection => {
-                    let replayed = metadata.iter().any(|(name, value)| name == "replayed" && value == "true");
+                    let replayed =
+                        metadata.iter().any(|(name, value)| name == "replayed" && value == "true");
                     Self::Rejected { code: entry.code.to_owned(), replayed }
                 }
                 wire::catalogue::Kind::NotProposed
                 | wire::catalogue::Kind::Unknown
-                | wire::catalogue::Kind::Refusal => {
-                    Self::Failed { code: entry.code.to_owned(), unknown, retryable: entry.retryable }
-                }
+                | wire::catalogue::Kind::Refusal => Self::Failed {
+                    code: entry.code.to_owned(),
+                    unknown,
+                    retryable: entry.retryable,
+                },
             },
             StatusSaid::NotConnected { .. } | StatusSaid::Foreign { .. } => {
                 Self::Failed { code: FOREIGN_STATUS.to_owned(), unknown, retryable: true }
@@ -156,7 +159,8 @@ impl Heard {
 
 impl From<PostedAnswer> for Heard {
     fn from(PostedAnswer { transfer, replayed }: PostedAnswer) -> Self {
-        read_transfer(&transfer).map_or_else(Self::nonsense, |transfer| Self::Posted { transfer, replayed })
+        read_transfer(&transfer)
+            .map_or_else(Self::nonsense, |transfer| Self::Posted { transfer, replayed })
     }
 }
 
@@ -164,7 +168,9 @@ impl From<OutcomeAnswer> for Heard {
     fn from(answer: OutcomeAnswer) -> Self {
         match answer.said {
             Some(Said::Posted(posted)) => posted.into(),
-            Some(Said::Rejected(RejectedAnswer { code, replayed })) => Self::Rejected { code, replayed },
+            Some(Said::Rejected(RejectedAnswer { code, replayed })) => {
+                Self::Rejected { code, replayed }
+            }
             Some(Said::Failed(FailedAnswer { code, outcome_unknown, retryable })) => {
                 Self::Failed { code, unknown: outcome_unknown, retryable }
             }
@@ -200,11 +206,12 @@ mod tests {
             let transfer = TransferNumber::pack(transfer).unwrap();
             assert_eq!(heard(&Reply::Answer(answer)), Heard::Posted { transfer, replayed });
 
-            let outcome = Err(Rejection::Insufficient { available: 1, requested: 2 });
+            let rejection = Rejection::Insufficient { available: 1, requested: 2 };
+            let outcome = Err(rejection);
             let code = "INSUFFICIENT".to_owned();
             let rejected = Heard::Rejected { code, replayed };
             assert_eq!(heard(&Reply::Answer(Answer { outcome, replayed })), rejected);
-            let status = wire::status::rejection(&outcome.unwrap_err(), replayed);
+            let status = wire::status::rejection(&rejection, replayed);
             assert_eq!(Heard::status(&status), rejected);
         }
         for failure in Failure::ALL {

@@ -81,6 +81,7 @@ pub(crate) struct Args {
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(clippy::enum_variant_names, reason = "as the command line names them")]
 pub(super) enum Workload {
     /// Transfers between any two accounts.
     TransferUniform,

@@ -19,6 +19,7 @@ const DEAD_FOR: Duration = Duration::from_secs(2);
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(clippy::enum_variant_names, reason = "as the command line names them")]
 pub(super) enum Fault {
     /// The node that leads shard 0 is killed.
     LeaderKill,
@@ -105,7 +106,8 @@ pub(super) async fn strike(
                 killed.push(Victim { process: role.to_string(), pid, new_pid: None });
             }
         }
-        let mut blow = Struck { fault: blow.fault, at_ms: clock.now_ms(), healed_ms: 0, victims: killed };
+        let mut blow =
+            Struck { fault: blow.fault, at_ms: clock.now_ms(), healed_ms: 0, victims: killed };
         tokio::time::sleep(DEAD_FOR).await;
         for role in &roles {
             let pid = cluster.start(*role)?;

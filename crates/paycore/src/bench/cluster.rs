@@ -63,13 +63,11 @@ struct Topology<'a> {
 struct Node {
     id: u64,
     grpc: String,
-    http: String,
 }
 
 #[derive(Serialize)]
 struct Gateway {
     grpc: String,
-    http: String,
 }
 
 #[derive(Serialize)]
@@ -87,13 +85,14 @@ impl Cluster {
         store: Store,
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir.join("logs"))?;
-        let mut ports = free_ports(usize::from(nodes).saturating_add(1).saturating_mul(2))?.into_iter();
-        let mut address = || ports.next().map(|port| format!("127.0.0.1:{port}")).context("a free port");
+        let mut ports = free_ports(usize::from(nodes).saturating_add(1))?.into_iter();
+        let mut address =
+            || ports.next().map(|port| format!("127.0.0.1:{port}")).context("a free port");
         let mut listed = Vec::new();
         for id in 1..=u64::from(nodes) {
-            listed.push(Node { id, grpc: address()?, http: address()? });
+            listed.push(Node { id, grpc: address()? });
         }
-        let gateway = Gateway { grpc: address()?, http: address()? };
+        let gateway = Gateway { grpc: address()? };
         let mut cluster = Self {
             dir: dir.to_owned(),
             shards,
@@ -101,8 +100,13 @@ impl Cluster {
             nodes: listed.iter().map(|node| (node.id, node.grpc.clone())).collect(),
             processes: RefCell::default(),
         };
-        let topology =
-            Topology { name: "bench", shards, nodes: listed, gateways: vec![gateway], store: StoreKind { kind: store } };
+        let topology = Topology {
+            name: "bench",
+            shards,
+            nodes: listed,
+            gateways: vec![gateway],
+            store: StoreKind { kind: store },
+        };
         std::fs::write(cluster.topology(), toml::to_string(&topology)?)?;
         cluster.add_processes(program)?;
         Ok(cluster)
@@ -123,7 +127,15 @@ impl Cluster {
         let words = match role {
             Role::Node(id) => {
                 let data = text(&self.data(id))?;
-                vec!["node".into(), "--topology".into(), topology, "--id".into(), id.to_string(), "--data".into(), data]
+                vec![
+                    "node".into(),
+                    "--topology".into(),
+                    topology,
+                    "--id".into(),
+                    id.to_string(),
+                    "--data".into(),
+                    data,
+                ]
             }
             Role::Gateway => vec!["gateway".into(), "--topology".into(), topology],
         };
@@ -142,10 +154,7 @@ impl Cluster {
     pub(super) async fn ready(&self) -> anyhow::Result<()> {
         let began = Instant::now();
         loop {
-            let not_yet = match self.not_ready().await {
-                None => return Ok(()),
-                Some(not_yet) => not_yet,
-            };
+            let Some(not_yet) = self.not_ready().await else { return Ok(()) };
             if let Some((role, how)) = self.died().into_iter().next() {
                 bail!("{role} ended: {how}; see {}", self.log(role).display());
             }
@@ -164,7 +173,10 @@ impl Cluster {
         if led < self.shards {
             return Some(format!("{led} of {} shards have a leader", self.shards));
         }
-        status::gateway_answers(&self.gateway).await.err().map(|why| format!("the gateway: {why:#}"))
+        status::gateway_answers(&self.gateway)
+            .await
+            .err()
+            .map(|why| format!("the gateway: {why:#}"))
     }
 
     /// The node that leads shard 0.
@@ -236,6 +248,12 @@ impl Cluster {
         self.nodes().map(|id| (Role::Node(id).to_string(), bytes_below(&self.data(id)))).collect()
     }
 
+    /// Removes what the nodes kept. They have stopped.
+    pub(super) fn remove_data(&self) -> anyhow::Result<()> {
+        let data = self.dir.join("data");
+        std::fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))
+    }
+
     /// The nodes' ids.
     pub(super) fn nodes(&self) -> impl Iterator<Item = u64> + '_ {
         self.nodes.keys().copied()
@@ -284,4 +302,19 @@ fn bytes_below(dir: &Path) -> u64 {
         Err(_) => 0,
     });
     bytes.fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_laid_out_is_a_topology() {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster =
+            Cluster::lay_out(Path::new("paycore"), dir.path(), 3, 16, Store::Memory).unwrap();
+        let read = crate::config::Topology::load(&cluster.topology()).unwrap();
+        assert_eq!((&read.peers(), read.shards().count()), (cluster.addresses(), 16));
+        assert_eq!(read.gateways.len(), 1);
+    }
 }

@@ -38,14 +38,17 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), exit::Failure>
     }))?;
     around.screen.show(&summary)?;
     let dir = files.dir().display();
-    around.screen.say(format_args!("report     {dir}/report.html\nagain      paycore verify {dir}"));
+    around
+        .screen
+        .say(format_args!("report     {dir}/report.html\nagain      paycore verify {dir}"));
     conclude(args, &summary)
 }
 
 /// What must not have happened weighs more than what was not reached.
 fn conclude(args: &Args, summary: &Summary) -> Result<(), exit::Failure> {
     crate::verify::conclude(&summary.verdict)?;
-    let missed: Vec<String> = args.slo.iter().filter_map(|objective| objective.missed(summary)).collect();
+    let missed: Vec<String> =
+        args.slo.iter().filter_map(|objective| objective.missed(summary)).collect();
     if missed.is_empty() {
         return Ok(());
     }

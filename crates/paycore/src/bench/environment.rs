@@ -89,7 +89,10 @@ mod tests {
 
     #[test]
     fn the_machine_is_described() {
-        assert_eq!(field("model name\t: Some CPU @ 2 GHz\n", "model name").as_deref(), Some("Some CPU @ 2 GHz"));
+        assert_eq!(
+            field("model name\t: Some CPU @ 2 GHz\n", "model name").as_deref(),
+            Some("Some CPU @ 2 GHz")
+        );
         assert_eq!(memory("MemTotal:       1024 kB\n"), Some(1 << 20));
         assert!(Environment::gather(Path::new(".")).cores > 0);
     }

@@ -34,7 +34,8 @@ impl Files {
         let failed = |why: &std::io::Error| exit::Failure::io(dir.display(), why);
         fs::create_dir_all(&dir).map_err(|why| failed(&why))?;
         if fs::read_dir(&dir).map_err(|why| failed(&why))?.next().is_some() {
-            let used = exit::Failure::usage(format!("{} has something in it already", dir.display()));
+            let used =
+                exit::Failure::usage(format!("{} has something in it already", dir.display()));
             return Err(used.with_hint("choose another folder with --out, or remove this one"));
         }
         let files = Self { dir };
@@ -89,7 +90,8 @@ impl Files {
     /// What the run's requests were made from.
     pub(crate) fn record(&self) -> anyhow::Result<RunRecord> {
         let path = self.dir.join("run.json");
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is no run", path.display()))
     }
 
@@ -100,7 +102,11 @@ impl Files {
     }
 
     /// Writes one of the run's documents as JSON.
-    pub(super) fn write_json(&self, name: &str, document: &impl serde::Serialize) -> anyhow::Result<()> {
+    pub(super) fn write_json(
+        &self,
+        name: &str,
+        document: &impl serde::Serialize,
+    ) -> anyhow::Result<()> {
         let mut bytes = serde_json::to_vec_pretty(document)?;
         bytes.push(b'\n');
         self.write(name, &bytes)

@@ -13,7 +13,7 @@ use super::intents::{Intents, OPENING};
 use crate::verify::{Call, Ending, Event, JournalLine, TransferNumber, Wanted};
 
 /// Calls that are kept at the most: a history of a million is 200 MB, and nobody reads a longer one.
-pub(super) const CALLS_MAX: usize = 1_000_000;
+pub(super) const CALLS_MAX: u64 = 1_000_000;
 
 /// One call, from its first attempt to its outcome.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +24,10 @@ struct Span {
 }
 
 /// The calls of a run, by request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Calls {
+    /// How many are kept at the most.
+    max: u64,
     spans: Vec<Span>,
     /// Processes without an open call, and since when.
     idle: Vec<(u32, u64)>,
@@ -34,10 +36,15 @@ pub(super) struct Calls {
 }
 
 impl Calls {
+    /// None yet; of more than `max` none will be kept.
+    pub(super) const fn up_to(max: u64) -> Self {
+        Self { max, spans: Vec::new(), idle: Vec::new(), processes: 0, too_many: false }
+    }
+
     /// Request `n` is made. Requests come in their order.
     pub(super) fn begin(&mut self, n: u64, now: u64) {
-        if self.too_many || n >= u64::try_from(CALLS_MAX).unwrap_or(u64::MAX) {
-            *self = Self { too_many: true, ..Self::default() };
+        if n >= self.max {
+            *self = Self { too_many: true, ..Self::up_to(0) };
             return;
         }
         let (process, since) = self.idle.pop().unwrap_or_else(|| {
@@ -49,7 +56,9 @@ impl Calls {
 
     /// Request `n` has its outcome. A process that nobody answers is never heard of again.
     pub(super) fn end(&mut self, n: u64, ending: Ending, now: u64) {
-        let Some(span) = usize::try_from(n).ok().and_then(|n| self.spans.get_mut(n)) else { return };
+        let Some(span) = usize::try_from(n).ok().and_then(|n| self.spans.get_mut(n)) else {
+            return;
+        };
         span.ended = now.max(span.began.saturating_add(1));
         if ending != Ending::Unknown {
             self.idle.push((span.process, span.ended));
@@ -82,7 +91,12 @@ pub(super) struct Told<'a> {
 }
 
 /// Writes `history.jsonl`.
-pub(super) fn write(path: &Path, calls: &Calls, told: &Told<'_>, books: Books) -> anyhow::Result<()> {
+pub(super) fn write(
+    path: &Path,
+    calls: &Calls,
+    told: &Told<'_>,
+    books: Books,
+) -> anyhow::Result<()> {
     let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
     let mut out = BufWriter::new(file);
     let opening = i64::try_from(OPENING)?;
@@ -150,8 +164,12 @@ fn last(told: &Told<'_>, books: Books) -> anyhow::Result<Event> {
         let known = ids.get(&transfer).map(|n| id(*n));
         line(known.unwrap_or_else(|| transfer.unpack().to_string()), wanted)
     });
-    let balances = balances.into_iter().map(|(account, balance)| Ok((name(account), i64::try_from(balance)?)));
-    Ok(Event::Final { balances: balances.collect::<anyhow::Result<_>>()?, journal: journal.collect() })
+    let balances =
+        balances.into_iter().map(|(account, balance)| Ok((name(account), i64::try_from(balance)?)));
+    Ok(Event::Final {
+        balances: balances.collect::<anyhow::Result<_>>()?,
+        journal: journal.collect(),
+    })
 }
 
 fn put(out: &mut impl Write, event: &Event) -> anyhow::Result<()> {
@@ -177,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_process_has_one_call_open_and_ends_with_an_unknown_one() {
-        let mut calls = Calls::default();
+        let mut calls = Calls::up_to(9);
         calls.begin(0, 10);
         calls.begin(1, 10);
         calls.end(0, Ending::Rejected(0), 20);
@@ -193,9 +211,10 @@ mod tests {
 
     #[test]
     fn a_run_that_grows_too_long_is_no_history() {
-        let mut calls = Calls::default();
+        let mut calls = Calls::up_to(1);
         calls.begin(0, 0);
-        calls.begin(CALLS_MAX as u64, 1);
+        assert!(calls.are_whole());
+        calls.begin(1, 1);
         assert!(!calls.are_whole());
         calls.end(0, Ending::Unknown, 2);
         assert!(calls.spans.is_empty());

@@ -63,7 +63,8 @@ impl Intents {
         // Any account but the payer: so many steps on, round the circle.
         let steps = u64::from(scaled(credit, self.accounts.saturating_sub(1))).saturating_add(1);
         let credit = u64::from(debit).saturating_add(steps).checked_rem(u64::from(self.accounts));
-        let credit = u32::try_from(credit.unwrap_or(0)).expect("a remainder is below the number of accounts");
+        let credit = u32::try_from(credit.unwrap_or(0))
+            .expect("a remainder is below the number of accounts");
         Wanted { debit, credit, amount }
     }
 
@@ -147,7 +148,8 @@ mod tests {
         assert_eq!(intents.number(AccountId::from_u128(5 << 12)), None, "somebody else's");
         let other_run = Intents { began_ms: 1, ..intents };
         assert_eq!(other_run.number(intents.account(5)), None);
-        let slots: std::collections::HashSet<_> = (0..10_000).map(|n| intents.account(n).slot().number()).collect();
+        let slots: std::collections::HashSet<_> =
+            (0..10_000).map(|n| intents.account(n).slot().number()).collect();
         assert!(slots.len() > 3_000, "accounts lie on all slots: {}", slots.len());
     }
 }

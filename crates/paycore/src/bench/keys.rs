@@ -87,10 +87,14 @@ mod tests {
     fn keys(order: KeyOrder) -> Keys {
         let intents = Intents { seed: 0x1234, accounts: 10, hot: 0, began_ms: 1_760_000_000_000 };
         let mut keys = Keys::new(order, intents);
-        keys.sent(0, intents.began_ms + 3);
-        keys.sent(100, intents.began_ms + 12);
-        keys.sent(200, intents.began_ms + 15);
-        keys.sent(300, intents.began_ms + 40);
+        for (n, now_ms) in [
+            (0, 1_760_000_000_003),
+            (100, 1_760_000_000_012),
+            (200, 1_760_000_000_015),
+            (300, 1_760_000_000_040),
+        ] {
+            keys.sent(n, now_ms);
+        }
         keys
     }
 
@@ -103,7 +107,17 @@ mod tests {
             assert!(text > last, "{n}: {text} after {last}");
             let key = wire::convert::key(&text).unwrap();
             let ms = key.time().expect("a UUIDv7 has a time").0 - 1_760_000_000_000;
-            assert_eq!(ms, if n < 100 { 0 } else if n < 300 { 12 } else { 40 }, "{n}");
+            assert_eq!(
+                ms,
+                if n < 100 {
+                    0
+                } else if n < 300 {
+                    12
+                } else {
+                    40
+                },
+                "{n}"
+            );
             last = text;
         }
     }

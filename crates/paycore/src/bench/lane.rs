@@ -37,7 +37,11 @@ impl Lane {
     ///
     /// # Errors
     /// When none came. A connection that broke is made anew by the next call.
-    pub(super) async fn call(&self, method: &MethodHead, message: Bytes) -> Result<Bytes, CallError> {
+    pub(super) async fn call(
+        &self,
+        method: &MethodHead,
+        message: Bytes,
+    ) -> Result<Bytes, CallError> {
         let channel = self.channel().await.map_err(CallError::NotConnected)?;
         match tokio::time::timeout(ANSWER_TIMEOUT, channel.unary(method, message)).await {
             Ok(answer) => answer,

@@ -131,13 +131,19 @@ pub(super) type SharedLoad = Rc<RefCell<Load>>;
 
 impl Load {
     /// An empty book.
-    pub(super) fn new(intents: Intents, keys: Keys, pace: Pace, clock: Clock) -> Self {
+    pub(super) fn new(
+        intents: Intents,
+        keys: Keys,
+        pace: Pace,
+        calls: Calls,
+        clock: Clock,
+    ) -> Self {
         Self {
             intents,
             keys,
             tally: Tally::new(),
             codes: Codes::default(),
-            calls: Calls::default(),
+            calls,
             clock,
             pace,
             told: Vec::new(),
@@ -159,7 +165,7 @@ impl Load {
             match self.next_start(now) {
                 Turn::Wait(start) if start <= now => items.push(self.begin(start, now)),
                 turn if items.is_empty() => return self.or_next_retry(turn),
-                _ => break,
+                Turn::Wait(_) | Turn::Over | Turn::Send => break,
             }
         }
         Turn::Send
@@ -183,7 +189,8 @@ impl Load {
     }
 
     fn take_retries(&mut self, now: u64, max: usize, items: &mut Vec<Item>) {
-        while items.len() < max && self.retries.peek().is_some_and(|Reverse((due, _))| *due <= now) {
+        while items.len() < max && self.retries.peek().is_some_and(|Reverse((due, _))| *due <= now)
+        {
             items.extend(self.retries.pop().map(|Reverse((_, item))| item));
             self.tally.retries = self.tally.retries.saturating_add(1);
         }
@@ -191,10 +198,14 @@ impl Load {
 
     /// When the next new request should be made: `Wait`, or `Over` when there is none.
     fn next_start(&mut self, now: u64) -> Turn {
+        if self.gives_up.is_some() {
+            return Turn::Over;
+        }
         let next = self.count();
         let start = self.pace.rate.map_or(now, |rate| {
-            let ns = u128::from(next).saturating_mul(u128::from(NS_PER_S)) / u128::from(rate);
-            u64::try_from(ns).unwrap_or(u64::MAX)
+            let ns =
+                u128::from(next).saturating_mul(u128::from(NS_PER_S)).checked_div(u128::from(rate));
+            ns.and_then(|ns| u64::try_from(ns).ok()).unwrap_or(u64::MAX)
         });
         let over = match self.pace.until {
             Until::Count(count) => next >= count,
@@ -210,7 +221,7 @@ impl Load {
         if !over && !is_dead {
             return Turn::Wait(start);
         }
-        self.gives_up.get_or_insert(if is_dead { now } else { now.saturating_add(liveness) });
+        self.gives_up = Some(if is_dead { now } else { now.saturating_add(liveness) });
         Turn::Over
     }
 
@@ -227,7 +238,7 @@ impl Load {
         match (turn, due) {
             (Turn::Wait(start), Some(due)) => Turn::Wait(start.min(due)),
             (Turn::Over, Some(due)) => Turn::Wait(due),
-            (turn, _) => turn,
+            (Turn::Send, Some(_)) | (Turn::Wait(_) | Turn::Over | Turn::Send, None) => turn,
         }
     }
 
@@ -355,7 +366,7 @@ mod tests {
     fn load(until: Until, rate: Option<u64>) -> Load {
         let intents = Intents { seed: 1, accounts: 10, hot: 0, began_ms: 0 };
         let keys = Keys::new(KeyOrder::Ordered, intents);
-        Load::new(intents, keys, Pace { until, rate }, Clock::start())
+        Load::new(intents, keys, Pace { until, rate }, Calls::up_to(0), Clock::start())
     }
 
     fn posted(n: u64) -> Heard {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::args::{Args, Door, KeyOrder, Store, Workload};
 use super::chaos::Blow;
+use super::history::CALLS_MAX;
 use crate::exit;
 
 /// How long a run makes requests when nothing is said.
@@ -40,6 +41,8 @@ pub(super) struct Plan {
     pub(super) chaos: Vec<Blow>,
     /// What requests are made from.
     pub(super) seed: u64,
+    /// How many calls may become a history; of more, only what the verdict needs is kept.
+    pub(super) calls_max: u64,
 }
 
 /// Where the load goes.
@@ -75,13 +78,16 @@ impl Plan {
         let door = args.door.unwrap_or(if single { Door::Unary } else { Door::Session });
         let one_each = single || door == Door::Unary;
         if one_each && args.batch.is_some_and(|batch| batch != 1) {
-            return Err(exit::Failure::usage("single requests are not sent in batches: leave --batch out"));
+            return Err(exit::Failure::usage(
+                "single requests are not sent in batches: leave --batch out",
+            ));
         }
         let batch = args.batch.unwrap_or(if one_each { 1 } else { 8_192 });
         let connections = args.connections.unwrap_or(if single { 256 } else { 4 });
         let mut chaos = args.chaos.clone();
         chaos.sort_by_key(|blow| blow.at);
-        let until = args.count.map_or(Until::Time(args.duration.unwrap_or(DURATION_DEFAULT)), Until::Count);
+        let until =
+            args.count.map_or(Until::Time(args.duration.unwrap_or(DURATION_DEFAULT)), Until::Count);
         let late = |length| chaos.iter().any(|blow| blow.at >= length);
         if matches!(until, Until::Time(length) if late(length)) {
             return Err(exit::Failure::usage("a fault after the end of the run would not happen"));
@@ -101,6 +107,7 @@ impl Plan {
             keys: args.keys,
             chaos,
             seed: args.seed.unwrap_or_else(rand::random),
+            calls_max: CALLS_MAX,
         })
     }
 

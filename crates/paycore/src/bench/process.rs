@@ -32,7 +32,10 @@ pub(crate) fn follow_parent() -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL)).context("asking to end with the parent")?;
     // It may have died before we asked.
     let now = getppid().map(|pid| pid.as_raw_pid().to_string());
-    anyhow::ensure!(now.as_deref() == Some(parent.as_str()), "the process that started this one is gone");
+    anyhow::ensure!(
+        now.as_deref() == Some(parent.as_str()),
+        "the process that started this one is gone"
+    );
     Ok(())
 }
 
@@ -48,7 +51,8 @@ pub(super) struct Usage {
 impl Usage {
     /// What a living process has used so far.
     pub(super) fn of(pid: u32) -> Self {
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let read =
+            |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
         Self { cpu_ms: cpu_ms(&read("stat")), rss_max: rss_max(&read("status")) }
     }
 
@@ -70,7 +74,11 @@ impl Usage {
 /// last parenthesis.
 fn cpu_ms(stat: &str) -> u64 {
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+    let ticks = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok());
     ticks.sum::<u64>().saturating_mul(TICK_MS)
 }
 
@@ -149,7 +157,7 @@ impl Process {
         let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
             // One that is gone already has stopped.
-            drop(kill_process(pid, Signal::TERM));
+            let _ = kill_process(pid, Signal::TERM);
         }
     }
 

@@ -35,6 +35,9 @@ impl RunRecord {
     /// What each account began with.
     pub(crate) fn openings(&self) -> Vec<i64> {
         let opening = i64::try_from(OPENING).expect("below 10^15");
-        vec![opening; usize::try_from(self.intents.accounts).expect("a run's accounts fit in memory")]
+        vec![
+            opening;
+            usize::try_from(self.intents.accounts).expect("a run's accounts fit in memory")
+        ]
     }
 }

@@ -54,7 +54,9 @@ pub(super) async fn ask(lane: &Lane, load: &Load) -> anyhow::Result<Replays> {
             };
             replays.same.looked_at(1);
             if !is_same(told, &heard, &load.codes) {
-                replays.same.broken(|| format!("request {n} ended as {told:?}, and is now {heard:?}"));
+                replays
+                    .same
+                    .broken(|| format!("request {n} ended as {told:?}, and is now {heard:?}"));
             }
         }
     }
@@ -67,12 +69,16 @@ fn samples(load: &Load) -> Vec<(u64, Ending)> {
     let step = usize::try_from(step).unwrap_or(usize::MAX);
     let told = (0_u64..).zip(load.told()).step_by(step);
     let endings = told.map(|(n, bits)| (n, Ending::from_u64(*bits)));
-    endings.filter(|(_, ending)| matches!(ending, Ending::Posted(_) | Ending::Rejected(_))).collect()
+    endings
+        .filter(|(_, ending)| matches!(ending, Ending::Posted(_) | Ending::Rejected(_)))
+        .collect()
 }
 
 fn is_same(told: Ending, heard: &Heard, codes: &Codes) -> bool {
     match (told, heard) {
-        (Ending::Posted(before), Heard::Posted { transfer, replayed }) => before == *transfer && *replayed,
+        (Ending::Posted(before), Heard::Posted { transfer, replayed }) => {
+            before == *transfer && *replayed
+        }
         (Ending::Rejected(before), Heard::Rejected { code, replayed }) => {
             codes.text(before) == code && *replayed
         }
@@ -106,7 +112,9 @@ impl Asker<'_> {
             for ((n, told), heard) in open.into_iter().zip(heard) {
                 match heard {
                     Heard::Failed { .. } => again.push((n, told)),
-                    Heard::Posted { .. } | Heard::Rejected { .. } => answers.push((n, told, Some(heard))),
+                    Heard::Posted { .. } | Heard::Rejected { .. } => {
+                        answers.push((n, told, Some(heard)))
+                    }
                 }
             }
             open = again;

@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use futures::future::join_all;
-use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 use tokio::sync::Notify;
 
 use super::accounts;
@@ -18,7 +18,7 @@ use super::cluster::Cluster;
 use super::environment::Environment;
 use super::files::Files;
 use super::grpc::MethodHead;
-use super::history::{self, Books, Told};
+use super::history::{self, Books, Calls, Told};
 use super::intents::Intents;
 use super::keys::Keys;
 use super::lane::Lane;
@@ -66,6 +66,10 @@ impl Stage<'_> {
             cluster.stop_all().await?;
         }
         let summary = summary.with(struck, verdict.closed());
+        if let (Some(cluster), true) = (&cluster, summary.verdict.ok) {
+            // What is only evidence of nothing having happened would soon fill the disk.
+            cluster.remove_data()?;
+        }
 
         self.files.write_json("summary.json", &summary)?;
         self.files.write("latency.hdr", &latency_log(&load.tally)?)?;
@@ -81,7 +85,8 @@ impl Stage<'_> {
             Target::Spawn { nodes, store } => (*nodes, *store),
         };
         self.screen.say(format_args!("starting {nodes} nodes and a gateway …"));
-        let cluster = Cluster::lay_out(self.program, self.files.dir(), nodes, self.plan.shards, store)?;
+        let cluster =
+            Cluster::lay_out(self.program, self.files.dir(), nodes, self.plan.shards, store)?;
         cluster.start_all()?;
         cluster.ready().await?;
         let address = cluster.gateway().to_owned();
@@ -89,7 +94,11 @@ impl Stage<'_> {
     }
 
     /// Opens the accounts, then makes requests until the plan is fulfilled and everything is answered.
-    async fn perform(&self, cluster: Option<&Cluster>, address: &str) -> anyhow::Result<Performance> {
+    async fn perform(
+        &self,
+        cluster: Option<&Cluster>,
+        address: &str,
+    ) -> anyhow::Result<Performance> {
         let intents = Intents {
             seed: self.plan.seed,
             accounts: self.plan.accounts,
@@ -103,7 +112,8 @@ impl Stage<'_> {
         let clock = Clock::start();
         let keys = Keys::new(self.plan.keys, intents);
         let pace = Pace { until: self.plan.until, rate: self.plan.rate };
-        let load = Rc::new(RefCell::new(Load::new(intents, keys, pace, clock)));
+        let calls = Calls::up_to(self.plan.calls_max);
+        let load = Rc::new(RefCell::new(Load::new(intents, keys, pace, calls, clock)));
         let seen = RefCell::new(Seen::default());
         let over = Notify::new();
 
@@ -114,7 +124,9 @@ impl Stage<'_> {
         };
         let strike = async {
             match cluster {
-                Some(cluster) => chaos::strike(&self.plan.chaos, self.plan.seed, cluster, clock, &over).await,
+                Some(cluster) => {
+                    chaos::strike(&self.plan.chaos, self.plan.seed, cluster, clock, &over).await
+                }
                 None => Ok(Vec::new()),
             }
         };
@@ -158,7 +170,8 @@ impl Stage<'_> {
                 Door::Unary => {
                     let lane = Lane::to(address);
                     for _ in 0..self.plan.inflight {
-                        let caller = unary::run(Rc::clone(load), Rc::clone(&lane), Rc::clone(&method));
+                        let caller =
+                            unary::run(Rc::clone(load), Rc::clone(&lane), Rc::clone(&method));
                         workers.push(Box::pin(caller));
                     }
                 }
@@ -183,7 +196,8 @@ impl Stage<'_> {
         verdict.add(replays.same, |verdict| &mut verdict.wrong);
         verdict.add(replays.answered, |verdict| &mut verdict.undecided);
 
-        let record = RunRecord::new(load.intents, load.keys.clone(), load.codes.clone(), load.count());
+        let record =
+            RunRecord::new(load.intents, load.keys.clone(), load.codes.clone(), load.count());
         self.files.write_json("run.json", &record)?;
         let kept = Kept::new(load.intents, load.told().to_vec());
         let keep = if load.calls.are_whole() {
@@ -209,7 +223,8 @@ impl Stage<'_> {
     pub(super) fn announce(&self) {
         let plan = self.plan;
         let (workload, door) = (flag(&plan.workload), flag(&plan.door));
-        let pace = plan.rate.map_or("closed loop".to_owned(), |rate| format!("open loop, {rate}/s"));
+        let pace =
+            plan.rate.map_or("closed loop".to_owned(), |rate| format!("open loop, {rate}/s"));
         self.screen.say(format_args!(
             "{workload} · {pace} · {door}, {} connections × {} in flight × {} a frame · {} accounts · seed {}",
             plan.connections, plan.inflight, plan.batch, plan.accounts, plan.seed

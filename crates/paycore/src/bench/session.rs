@@ -147,7 +147,8 @@ impl<'a> Session<'a> {
         let Ok(FrameAnswer { id, outcomes }) = FrameAnswer::decode(message) else {
             return Err(nonsense);
         };
-        let items = self.open.remove(&id).ok_or(CallError::Nonsense("an answer to no open frame"))?;
+        let items =
+            self.open.remove(&id).ok_or(CallError::Nonsense("an answer to no open frame"))?;
         if items.len() != outcomes.len() {
             self.open.insert(id, items);
             return Err(CallError::Nonsense("not one outcome for each request"));

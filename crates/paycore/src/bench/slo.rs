@@ -64,7 +64,8 @@ impl FromStr for Objective {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let written = || format!("`{text}` is no objective; write it as p99<=100ms or posted_per_s>=150000");
+        let written =
+            || format!("`{text}` is no objective; write it as p99<=100ms or posted_per_s>=150000");
         let at = text.find(['<', '>']).ok_or_else(written)?;
         let (name, rest) = text.split_at_checked(at).ok_or_else(written)?;
         let operators = [
@@ -77,9 +78,14 @@ impl FromStr for Objective {
             rest.strip_prefix(sign).map(|bound| (*comparison, bound.trim()))
         });
         let (comparison, bound) = found.ok_or_else(written)?;
-        let measure = Measure::named(name.trim())
-            .ok_or_else(|| format!("no measure is called `{}`; there are {MEASURES}", name.trim()))?;
-        let bound = if measure.is_latency() { micros(bound)? } else { bound.parse().map_err(|_| written())? };
+        let measure = Measure::named(name.trim()).ok_or_else(|| {
+            format!("no measure is called `{}`; there are {MEASURES}", name.trim())
+        })?;
+        let bound = if measure.is_latency() {
+            micros(bound)?
+        } else {
+            bound.parse().map_err(|_| written())?
+        };
         Ok(Self { measure, comparison, bound, text: text.trim().to_owned() })
     }
 }
@@ -144,7 +150,9 @@ mod tests {
         assert_eq!(missed("p99 < 100ms").unwrap(), "p99 < 100ms was asked for, 100000 µs reached");
         assert!(missed("posted_per_s>=150000").is_some());
         assert_eq!(missed("p99>=99999us"), None);
-        for wrong in ["p99", "p99=1s", "p98<1s", "p99<100", "posted_per_s>1s", "p99<=", "unknown<=-1"] {
+        for wrong in
+            ["p99", "p99=1s", "p98<1s", "p99<100", "posted_per_s>1s", "p99<=", "unknown<=-1"]
+        {
             assert!(wrong.parse::<Objective>().is_err(), "{wrong}");
         }
     }

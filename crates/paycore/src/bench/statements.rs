@@ -22,8 +22,8 @@ use super::intents::{Intents, OPENING};
 use super::lane::{Lane, RECONNECT_AFTER};
 use super::load::LIVENESS;
 use crate::verify::{
-    Balances, Chain, Check, Kept, Line, Once, Requests, StatementWriter, TransferIndex, TransferNumber, Verdict,
-    report_shared,
+    Balances, Chain, Check, Kept, Line, Once, Requests, StatementWriter, TransferIndex,
+    TransferNumber, Verdict, report_shared,
 };
 
 /// Connections over which it is read.
@@ -107,7 +107,9 @@ pub(super) async fn check(
         index: TransferIndex::of(kept),
         once: Once::new(kept),
         balances: Balances::new(openings, false),
-        chains: Check::of("every statement is unbroken from its newest line to the opening balance"),
+        chains: Check::of(
+            "every statement is unbroken from its newest line to the opening balance",
+        ),
         named: Check::of("a balance asked for by name is the one the statement ends with"),
         keep,
         error: None,
@@ -156,7 +158,8 @@ async fn read_account(
     ask_balance: bool,
 ) {
     let id = findings.borrow().intents.account(account);
-    let mut statement = Statement { account, chain: Chain::default(), lines: Vec::new(), opened: false };
+    let mut statement =
+        Statement { account, chain: Chain::default(), lines: Vec::new(), opened: false };
     let mut token = String::new();
     loop {
         let Ok(page) = reader.page(id, token).await else { return };
@@ -173,7 +176,7 @@ async fn read_account(
     }
     let named = if ask_balance { reader.balance(id).await.map(Some) } else { Ok(None) };
     if let Ok(named) = named {
-        findings.borrow_mut().end(statement, named);
+        findings.borrow_mut().end(&statement, named);
     }
 }
 
@@ -186,9 +189,17 @@ struct Statement {
 }
 
 impl Findings<'_> {
-    fn take(&mut self, statement: &mut Statement, postings: &[PostingAnswer]) -> anyhow::Result<()> {
+    fn take(
+        &mut self,
+        statement: &mut Statement,
+        postings: &[PostingAnswer],
+    ) -> anyhow::Result<()> {
         for posting in postings {
-            ensure!(!statement.opened, "account {}: a line before its opening balance", statement.account);
+            ensure!(
+                !statement.opened,
+                "account {}: a line before its opening balance",
+                statement.account
+            );
             let transfer = read_transfer(&posting.transfer).context("a transfer's name")?;
             let minor = |money: Option<MinorAnswer>| money.map(|money| money.units_minor);
             let amount = minor(posting.amount).and_then(|amount| u64::try_from(amount).ok());
@@ -239,7 +250,7 @@ impl Findings<'_> {
         }
     }
 
-    fn end(&mut self, statement: Statement, named: Option<i64>) {
+    fn end(&mut self, statement: &Statement, named: Option<i64>) {
         let account = statement.account;
         let balance = match statement.chain.finish(account) {
             Ok(balance) => balance,
@@ -251,7 +262,9 @@ impl Findings<'_> {
         if let Some(named) = named {
             self.named.looked_at(1);
             if i128::from(named) != balance {
-                self.named.broken(|| format!("account {account}: {named} by name, {balance} by statement"));
+                self.named.broken(|| {
+                    format!("account {account}: {named} by name, {balance} by statement")
+                });
             }
         }
         self.balances.stands(account, balance);

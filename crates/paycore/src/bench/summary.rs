@@ -103,7 +103,10 @@ impl Summary {
         let length = Duration::from_nanos(tally.ended_at);
         let length_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
         let usage = |of: fn(&Usage) -> u64| {
-            cost.usage.iter().map(|(name, usage)| (name.clone(), of(usage))).collect::<BTreeMap<_, _>>()
+            cost.usage
+                .iter()
+                .map(|(name, usage)| (name.clone(), of(usage)))
+                .collect::<BTreeMap<_, _>>()
         };
         let mut rss_bytes_max = usage(|usage| usage.rss_max);
         rss_bytes_max.remove(LOADER);
@@ -139,7 +142,9 @@ impl Summary {
             latency_us: Latency::of(tally),
             rss_bytes_max,
             disk_bytes: cost.disk_bytes.clone(),
-            cpu_s: cpu_s.map(|(name, ms)| (name, Duration::from_millis(ms).as_secs_f64())).collect(),
+            cpu_s: cpu_s
+                .map(|(name, ms)| (name, Duration::from_millis(ms).as_secs_f64()))
+                .collect(),
             checkpoints: spawned.map(|_| seen.checkpoints),
             history_indexed: None,
             leaders: seen.leaders.clone(),
@@ -154,17 +159,18 @@ impl Summary {
         self.verdict = verdict;
         self
     }
-
-    /// What went wrong on purpose.
-    pub(super) fn faults(&self) -> &[Struck] {
-        &self.faults
-    }
 }
 
 impl Latency {
     fn of(tally: &Tally) -> Self {
         let at = |quantile| tally.latency.value_at_quantile(quantile);
-        Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: tally.latency.max() }
+        Self {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: tally.latency.max(),
+        }
     }
 }
 
@@ -185,7 +191,8 @@ impl Show for Summary {
             ),
         ];
         for (what, counts) in [("rejected", &self.rejected), ("failed", &self.failed)] {
-            let counts: Vec<String> = counts.iter().map(|(code, count)| format!("{code} {count}")).collect();
+            let counts: Vec<String> =
+                counts.iter().map(|(code, count)| format!("{code} {count}")).collect();
             if !counts.is_empty() {
                 lines.push(format!("{what:<10} {}", counts.join(", ")));
             }
@@ -196,10 +203,17 @@ impl Show for Summary {
         let cpu = self.cpu_s.iter().map(|(name, seconds)| format!("{name} {seconds:.2} s"));
         lines.push(format!("cpu        {}", cpu.collect::<Vec<_>>().join("  ")));
         for fault in &self.faults {
-            let victims = fault.victims.iter().map(|victim| format!("{} (pid {})", victim.process, victim.pid));
+            let victims = fault
+                .victims
+                .iter()
+                .map(|victim| format!("{} (pid {})", victim.process, victim.pid));
             let name = serde_json::to_string(&fault.fault).unwrap_or_default();
             let victims = victims.collect::<Vec<_>>().join(", ");
-            lines.push(format!("fault      {} ms {}: {victims}", fault.at_ms, name.trim_matches('"')));
+            lines.push(format!(
+                "fault      {} ms {}: {victims}",
+                fault.at_ms,
+                name.trim_matches('"')
+            ));
         }
         for line in self.verdict.lines() {
             let painted = match line.split_whitespace().next() {

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+/// The longest latency that is told apart from longer ones: an hour. No request stays open half as long.
+const LATENCY_MAX_US: u64 = 3_600_000_000;
+
 /// Counters, latencies, and how both went second by second.
 #[derive(Debug)]
 pub(super) struct Tally {
@@ -58,7 +61,10 @@ pub(super) struct Second {
 impl Tally {
     /// Nothing yet.
     pub(super) fn new() -> Self {
-        let histogram = |digits| Histogram::new(digits).expect("1 to 5 digits are allowed");
+        let histogram = |digits| {
+            Histogram::new_with_bounds(1, LATENCY_MAX_US, digits)
+                .expect("bounds and digits are allowed")
+        };
         Self {
             attempts: 0,
             posted: 0,
@@ -155,11 +161,16 @@ mod tests {
         tally.count_failed("NO_LEADER");
         tally.took(1_000);
         let first = tally.tick(1_000);
-        assert_eq!((first.attempts, first.posted, first.failed, first.max_us / 10), (10, 8, 1, 100));
+        assert_eq!(
+            (first.attempts, first.posted, first.failed, first.max_us / 10),
+            (10, 8, 1, 100)
+        );
         tally.attempts = 15;
         let second = tally.tick(2_100);
         assert_eq!((second.attempts, second.posted, second.failed, second.max_us), (5, 0, 0, 0));
         assert_eq!((second.at_ms, second.length_ms), (2_100, 1_100));
+        tally.took(70_000_000);
+        assert_eq!((tally.latency.max() / 100_000, tally.latency.min()), (700, 1_000));
     }
 
     #[test]

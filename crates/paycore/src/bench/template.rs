@@ -90,7 +90,8 @@ fn put_digits(id: AccountId, to: &mut Vec<u8>) {
 impl Mould {
     /// Cuts an encoded model at the places where requests differ. The amount is the last of all.
     fn of(encode: impl Fn(v1::TransferRequest) -> Vec<u8>, amount: u64) -> Self {
-        let (key, debit, credit) = ("K".repeat(KEY_BYTES), "D".repeat(ID_DIGITS), "C".repeat(ID_DIGITS));
+        let (key, debit, credit) =
+            ("K".repeat(KEY_BYTES), "D".repeat(ID_DIGITS), "C".repeat(ID_DIGITS));
         let units_minor = i64::try_from(amount).expect("a small number");
         let model = encode(v1::TransferRequest {
             idempotency_key: key.clone(),
@@ -103,7 +104,8 @@ impl Mould {
         let (before_credit, rest) = cut(rest, credit.as_bytes());
         let mut last = Vec::new();
         prost::encoding::encode_varint(amount, &mut last);
-        let before_amount = rest.strip_suffix(last.as_slice()).expect("the amount is the last field");
+        let before_amount =
+            rest.strip_suffix(last.as_slice()).expect("the amount is the last field");
         Self { before_key, before_debit, before_credit, before_amount: before_amount.to_vec() }
     }
 }

@@ -31,11 +31,15 @@ fn plan(address: &str) -> Plan {
         keys: KeyOrder::Ordered,
         chaos: Vec::new(),
         seed: 42,
+        calls_max: 100_000,
     }
 }
 
 /// Runs a plan against a door that lies in one way; gives what came of it, as the exit code sees it.
-fn run(lie: Lie, change: impl FnOnce(&mut Plan)) -> (Summary, serde_json::Value, tempfile::TempDir) {
+fn run(
+    lie: Lie,
+    change: impl FnOnce(&mut Plan),
+) -> (Summary, serde_json::Value, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let files = Files::create(Some(dir.path()), "test").unwrap();
     let door = FakeDoor::open(lie);
@@ -70,7 +74,9 @@ fn an_honest_door_passes_by_every_way_in() {
         assert!(summary.verdict.ok, "{:#?}", summary.verdict.lines());
         assert_eq!((json["posted"].as_u64(), json["unknown"].as_u64()), (Some(5_000), Some(0)));
         assert_eq!(json["loop"], "closed");
-        for name in ["summary.json", "report.html", "latency.hdr", "history.jsonl", "env.json", "run.json"] {
+        for name in
+            ["summary.json", "report.html", "latency.hdr", "history.jsonl", "env.json", "run.json"]
+        {
             assert!(dir.path().join(name).metadata().unwrap().len() > 100, "{name}");
         }
     }
@@ -88,7 +94,28 @@ fn what_a_run_keeps_is_checked_again_offline() {
     assert_ne!(forged, history);
     std::fs::write(files.history(), forged).unwrap();
     let verdict = crate::verify::check(&files).unwrap();
-    assert_eq!((verdict.lost, verdict.unexplained), (1, 1), "{:#?}", verdict.lines());
+    assert_eq!((verdict.lost, verdict.wrong), (1, 1), "{:#?}", verdict.lines());
+}
+
+#[test]
+fn a_run_too_long_for_a_history_is_checked_again_offline() {
+    let (summary, _, dir) = run(Lie::None, |plan| plan.calls_max = 4_999);
+    assert!(summary.verdict.ok, "{:#?}", summary.verdict.lines());
+    let files = Files::open(dir.path()).unwrap();
+    assert!(!files.history().exists());
+    let verdict = crate::verify::check(&files).unwrap();
+    assert!(verdict.ok, "{:#?}", verdict.lines());
+    assert!(
+        verdict.checks.iter().any(|check| check.facts == 10_000),
+        "both sides of every transfer"
+    );
+
+    // Request 7's caller was told what request 8's was.
+    let mut told = std::fs::read(files.told()).unwrap();
+    told.copy_within(64..72, 56);
+    std::fs::write(files.told(), &told).unwrap();
+    let verdict = crate::verify::check(&files).unwrap();
+    assert!(verdict.lost >= 1 && verdict.wrong >= 1, "{:#?}", verdict.lines());
 }
 
 #[test]
@@ -105,7 +132,7 @@ fn an_open_loop_keeps_its_rate() {
 
 #[test]
 fn failures_and_broken_connections_are_sent_again_until_known() {
-    for door in [Door::Session, Door::Unary] {
+    for (door, broken) in [(Door::Session, "CONNECTION_LOST"), (Door::Unary, "FOREIGN_STATUS")] {
         let (summary, json, _dir) = run(Lie::Flaky, |plan| {
             plan.door = door;
             plan.batch = if door == Door::Unary { 1 } else { 100 };
@@ -115,8 +142,12 @@ fn failures_and_broken_connections_are_sent_again_until_known() {
         assert!(summary.verdict.ok, "{:#?}", summary.verdict.lines());
         assert_eq!(json["posted"], 2_000);
         assert!(json["retries"].as_u64().unwrap() > 0);
-        for code in ["NO_LEADER", "OUTCOME_UNKNOWN", "CONNECTION_LOST"] {
-            assert!(json["failed"][code].as_u64().is_some_and(|count| count > 0), "{code}: {}", json["failed"]);
+        for code in ["NO_LEADER", "OUTCOME_UNKNOWN", broken] {
+            assert!(
+                json["failed"][code].as_u64().is_some_and(|count| count > 0),
+                "{code}: {}",
+                json["failed"]
+            );
         }
     }
 }

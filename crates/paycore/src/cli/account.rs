@@ -29,7 +29,9 @@ enum Command {
 
 /// Open a wallet
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  paycore account open --currency CNY --opening 100.00 --alias acc_lin")]
+#[command(
+    after_help = "Example:\n  paycore account open --currency CNY --opening 100.00 --alias acc_lin"
+)]
 struct Open {
     /// Its currency, by ISO 4217, for ever
     #[arg(long, value_name = "CODE")]
@@ -150,8 +152,11 @@ pub(super) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
         Command::Open(args) => open(args, &teller),
         Command::Show(args) => show(args, &teller),
         Command::Freeze(Freeze { account, scope, authority, key, .. }) => {
-            let request =
-                Request::freeze_account(teller.account(account)?, (*scope).into(), (*authority).into());
+            let request = Request::freeze_account(
+                teller.account(account)?,
+                (*scope).into(),
+                (*authority).into(),
+            );
             change("frozen", request, key, &teller)
         }
         Command::Unfreeze(Unfreeze { account, authority, key, .. }) => {
@@ -182,10 +187,12 @@ fn open(args: &Open, teller: &Teller<'_>) -> Result<(), Failure> {
         aliases.check_new(alias)?;
     }
     super::block_on(async {
-        let sent = teller.send(request, &args.key).await?;
+        let sent = teller.send(request, None, &args.key).await?;
         let named = match (&args.alias, sent.posted.account.or(args.id)) {
             (Some(alias), Some(account)) => aliases.add(alias, account),
-            (Some(_), None) => Err(Failure::internal("the answer does not say which account was opened")),
+            (Some(_), None) => {
+                Err(Failure::internal("the answer does not say which account was opened"))
+            }
             (None, _) => Ok(()),
         };
         let alias = args.alias.as_deref().filter(|_| named.is_ok());
@@ -210,7 +217,7 @@ fn change(
     teller: &Teller<'_>,
 ) -> Result<(), Failure> {
     super::block_on(async {
-        let sent = teller.send(request, key).await?;
+        let sent = teller.send(request, None, key).await?;
         teller.screen().show(&Done::new(what, &sent))
     })
 }

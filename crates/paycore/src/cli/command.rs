@@ -8,15 +8,20 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use super::invocation::{Invocation, bare_screen};
 use super::options::Global;
 use super::{
-    account, balance, config, hold, import, log, lookup, multi_transfer, reverse, statement, transfer,
+    account, balance, config, hold, import, log, lookup, multi_transfer, reverse, statement,
+    transfer,
 };
 use crate::config::Flag;
 use crate::exit::{Failure, USAGE};
 
 /// A payment core: accounts, and money between them, exactly once.
 #[derive(Debug, Parser)]
-#[command(name = "paycore", version, propagate_version = true)]
-#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "paycore", version)]
+#[command(
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 #[command(after_help = "Example:\n  paycore transfer acc_lin acc_wang 8.88 --currency CNY")]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -30,6 +35,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Account(account::Args),
     Balance(balance::Args),
+    Bench(Box<crate::bench::Args>),
     Config(config::Args),
     Demo(crate::demo::Args),
     Gateway(crate::server::gateway::Args),
@@ -42,22 +48,30 @@ pub(crate) enum Command {
     Reverse(reverse::Args),
     Statement(statement::Args),
     Transfer(transfer::Args),
+    Verify(crate::verify::Args),
 }
 
 impl Command {
-    /// The command's own flags that are settings too.
-    fn flags(&self) -> Vec<Flag> {
+    /// The command's own flags that are settings too; `None` for a command that has nothing to do with a person's
+    /// context: a node must start whatever its operator called his accounts.
+    fn flags(&self) -> Option<Vec<Flag>> {
         match self {
-            Self::Account(args) => args.reach().flags(),
-            Self::Balance(args) => args.reach.flags(),
-            Self::Hold(args) => args.reach().flags(),
-            Self::Import(args) => args.flags(),
-            Self::Lookup(args) => args.reach.flags(),
-            Self::MultiTransfer(args) => args.reach.flags(),
-            Self::Reverse(args) => args.reach.flags(),
-            Self::Statement(args) => args.reach.flags(),
-            Self::Transfer(args) => args.reach.flags(),
-            Self::Config(_) | Self::Log(_) | Self::Demo(_) | Self::Gateway(_) | Self::Node(_) => Vec::new(),
+            Self::Account(args) => Some(args.reach().flags()),
+            Self::Balance(args) => Some(args.reach.flags()),
+            Self::Config(_) => Some(Vec::new()),
+            Self::Hold(args) => Some(args.reach().flags()),
+            Self::Import(args) => Some(args.flags()),
+            Self::Lookup(args) => Some(args.reach.flags()),
+            Self::MultiTransfer(args) => Some(args.reach.flags()),
+            Self::Reverse(args) => Some(args.reach.flags()),
+            Self::Statement(args) => Some(args.reach.flags()),
+            Self::Transfer(args) => Some(args.reach.flags()),
+            Self::Bench(_)
+            | Self::Log(_)
+            | Self::Demo(_)
+            | Self::Gateway(_)
+            | Self::Node(_)
+            | Self::Verify(_) => None,
         }
     }
 }
@@ -90,6 +104,7 @@ fn dispatch(command: &Command, around: &Invocation) -> Result<(), Failure> {
     match command {
         Command::Account(args) => account::run(args, around),
         Command::Balance(args) => balance::run(args, around),
+        Command::Bench(args) => crate::bench::run(args, around),
         Command::Config(args) => config::run(args, around),
         Command::Demo(args) => crate::demo::run(args, around),
         Command::Gateway(args) => crate::server::gateway::run(args, around),
@@ -102,13 +117,18 @@ fn dispatch(command: &Command, around: &Invocation) -> Result<(), Failure> {
         Command::Reverse(args) => reverse::run(args, around),
         Command::Statement(args) => statement::run(args, around),
         Command::Transfer(args) => transfer::run(args, around),
+        Command::Verify(args) => crate::verify::run(args, around),
     }
 }
 
 fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, clap::Error> {
     let args: Vec<_> = args.into_iter().collect();
     // What clap writes itself, help and errors, is coloured before the flag has been read.
-    let color = if args.iter().any(|arg| arg == "--no-color") { ColorChoice::Never } else { ColorChoice::Auto };
+    let color = if args.iter().any(|arg| arg == "--no-color") {
+        ColorChoice::Never
+    } else {
+        ColorChoice::Auto
+    };
     let matches = Cli::command().color(color).try_get_matches_from(args)?;
     Cli::from_arg_matches(&matches)
 }
@@ -117,10 +137,8 @@ fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, clap
 fn shown(error: &clap::Error) -> ExitCode {
     // A closed pipe is nobody to complain to.
     drop(error.print());
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        _ => ExitCode::from(USAGE),
-    }
+    let was_asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if was_asked_for { ExitCode::SUCCESS } else { ExitCode::from(USAGE) }
 }
 
 #[cfg(test)]

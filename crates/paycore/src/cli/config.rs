@@ -96,7 +96,8 @@ fn check(file: &Path) -> Checked {
 
 /// Settings have no nodes and no shards, and a topology is nothing without them.
 fn is_topology(file: &Path) -> bool {
-    let table = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    let table =
+        std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
     table.is_some_and(|table| table.contains_key("nodes") || table.contains_key("shards"))
 }
 
@@ -104,7 +105,8 @@ fn about(topology: &Topology) -> String {
     let nodes = topology.nodes.len();
     let spare = topology.spare_nodes();
     // An even number of nodes survives no more deaths than one node fewer.
-    let even = if nodes.is_multiple_of(2) { "; an odd number would do as much with one less" } else { "" };
+    let even =
+        if nodes.is_multiple_of(2) { "; an odd number would do as much with one less" } else { "" };
     format!(
         "topology {} of {nodes} nodes ({spare} may die{even}), {} gateways, {} shards",
         topology.name,

@@ -10,7 +10,7 @@ use super::balance::freshness;
 use super::invocation::Invocation;
 use super::options::{KeyArg, Reach};
 use super::teller::{Teller, read_money};
-use super::views::{Done, HoldView};
+use super::views::{Done, HoldView, units};
 use crate::exit::Failure;
 use crate::output::duration;
 
@@ -31,7 +31,9 @@ enum Command {
 
 /// Set money aside
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  paycore hold place acc_lin acc_shop 30.00 --currency CNY --for 15m")]
+#[command(
+    after_help = "Example:\n  paycore hold place acc_lin acc_shop 30.00 --currency CNY --for 15m"
+)]
 struct Place {
     /// Who will pay: an alias, or an id
     #[arg(value_name = "DEBIT")]
@@ -59,7 +61,9 @@ struct Place {
 
 /// Move held money, once or several times
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  paycore hold post hold_019200000000700080000000deadb123 --amount 21.50 --release-rest")]
+#[command(
+    after_help = "Example:\n  paycore hold post hold_019200000000700080000000deadb123 --amount 21.50 --release-rest"
+)]
 struct Post {
     /// The hold
     #[arg(value_name = "HOLD", value_parser = read_hold)]
@@ -120,7 +124,7 @@ pub(super) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
         Command::Place(args) => place(args, &teller),
         Command::Post(args) => post(args, &teller),
         Command::Void(Void { hold, key, .. }) => super::block_on(async {
-            let sent = teller.send(Request::void_hold(*hold), key).await?;
+            let sent = teller.send(Request::void_hold(*hold), None, key).await?;
             teller.screen().show(&Done::new("voided", &sent))
         }),
         Command::Show(Show { hold, stale_ok, .. }) => super::block_on(async {
@@ -137,11 +141,10 @@ fn place(args: &Place, teller: &Teller<'_>) -> Result<(), Failure> {
     if let Some(id) = args.id {
         request = request.with_hold(id);
     }
+    let Money { amount, currency } = money;
     super::block_on(async {
-        let sent = teller.send(request, &args.key).await?;
-        let Money { amount, currency } = money;
-        let minor = i64::try_from(amount.minor()).unwrap_or(i64::MAX);
-        teller.screen().show(&Done::new("held", &sent).with_amount(minor, currency))
+        let sent = teller.send(request, Some(currency), &args.key).await?;
+        teller.screen().show(&Done::new("held", &sent).with_amount(units(amount), currency))
     })
 }
 
@@ -157,10 +160,10 @@ fn post(args: &Post, teller: &Teller<'_>) -> Result<(), Failure> {
         };
         let amount = money.map(|money| money.amount);
         let request = Request::post_hold(args.hold, amount, args.release_rest);
-        let sent = teller.send(request, &args.key).await?;
+        let sent = teller.send(request, money.map(|money| money.currency), &args.key).await?;
         let mut done = Done::new("posted", &sent);
         if let Some(Money { amount, currency }) = money {
-            done = done.with_amount(i64::try_from(amount.minor()).unwrap_or(i64::MAX), currency);
+            done = done.with_amount(units(amount), currency);
         }
         teller.screen().show(&done)
     })

@@ -16,7 +16,9 @@ use crate::output::duration;
 /// A map says what the file's columns mean. Giving the same command again pays nothing twice: whatever an earlier run
 /// paid is answered from memory, and whatever it did not get to is paid now.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  paycore import orders.tsv --map examples/berka.toml --report refused.csv")]
+#[command(
+    after_help = "Example:\n  paycore import orders.tsv --map examples/berka.toml --report refused.csv"
+)]
 pub(crate) struct Args {
     /// The file of payments
     #[arg(value_name = "FILE")]

@@ -1,7 +1,5 @@
 //! What surrounds one invocation: the screen, and the settings that hold.
 
-use std::path::Path;
-
 use crate::cli::options::Global;
 use crate::config::{Flag, Layers, Problem, Settings};
 use crate::context::{self, Aliases};
@@ -20,12 +18,13 @@ pub(crate) struct Invocation {
 }
 
 impl Invocation {
-    /// Gathers settings: files, context, environment, and flags above all.
+    /// Gathers settings: files, environment, and flags above all. `reach` are the flags of a command that speaks for a
+    /// person; for those, and only those, the context file counts too.
     ///
     /// # Errors
     /// When any of them is wrong.
-    pub(crate) fn gather(global: &Global, reach: Vec<Flag>) -> Result<Self, Failure> {
-        let layers = layers(global.config.as_deref(), global.flags().into_iter().chain(reach))?;
+    pub(crate) fn gather(global: &Global, reach: Option<Vec<Flag>>) -> Result<Self, Failure> {
+        let layers = layers(global, reach)?;
         let settings = layers.settings().map_err(|wrong| Failure::of_problems(&wrong))?;
         let screen = Screen::new(
             settings.output.format,
@@ -63,10 +62,12 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
         .block_on(future)
 }
 
-fn layers(file: Option<&Path>, flags: impl Iterator<Item = Flag>) -> Result<Layers, Failure> {
+fn layers(global: &Global, reach: Option<Vec<Flag>>) -> Result<Layers, Failure> {
     // Without a home there is no context, which only those miss who name aliases.
-    let context = context::path().ok().map(Aliases::open).transpose()?;
+    let path = reach.as_ref().and_then(|_| context::path().ok());
+    let context = path.map(Aliases::open).transpose()?;
     let endpoint = context.as_ref().and_then(|context| Some((context.path(), context.endpoint()?)));
-    Layers::gather(file, endpoint, flags.collect())
+    let flags = global.flags().into_iter().chain(reach.unwrap_or_default()).collect();
+    Layers::gather(global.config.as_deref(), endpoint, flags)
         .map_err(|wrong: Problem| Failure::of_problems(&[wrong]))
 }

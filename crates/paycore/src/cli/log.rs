@@ -63,7 +63,11 @@ fn walk(directory: &Path, brief: bool, screen: &Screen) -> Result<(), Failure> {
         damages = damages.saturating_add(u64::from(damage));
         if shown.is_ok() && (damage || !(brief && is_detail(&finding))) {
             let found = finding.to_string();
-            let found = if screen.format() == Format::Jsonl { found.trim_start().to_owned() } else { found };
+            let found = if screen.format() == Format::Jsonl {
+                found.trim_start().to_owned()
+            } else {
+                found
+            };
             shown = screen.show(&Found { damage, found });
         }
     })

@@ -16,7 +16,9 @@ use crate::output::{Paint, Show, time};
 /// Ends as the request itself ended: 0 when it was done, the rejection's own exit code when the ledger said no, and 4
 /// when nothing was done under this key so far.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  paycore lookup acc_lin transfer 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b")]
+#[command(
+    after_help = "Example:\n  paycore lookup acc_lin transfer 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
+)]
 pub(crate) struct Args {
     /// What it was about: the account that paid (was opened, frozen, closed, credited), or the hold
     #[arg(value_name = "SUBJECT")]
@@ -66,12 +68,15 @@ pub(super) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
         Asked::Void => (Operation::Void, true),
         Asked::Reverse => (Operation::Reverse, false),
     };
-    let subject = if is_about_hold {
-        let hold = read_hold(&args.subject);
-        Subject::Hold(hold.map_err(|why| Failure::coded("INVALID_FIELD", format!("`{}`: {why}", args.subject)))?)
-    } else {
-        Subject::Account(teller.account(&args.subject)?)
-    };
+    let subject =
+        if is_about_hold {
+            let hold = read_hold(&args.subject);
+            Subject::Hold(hold.map_err(|why| {
+                Failure::coded("INVALID_FIELD", format!("`{}`: {why}", args.subject))
+            })?)
+        } else {
+            Subject::Account(teller.account(&args.subject)?)
+        };
     super::block_on(async {
         let found = teller.connect().await?.outcome(subject, operation, &args.key).await?;
         teller.screen().show(&Found::new(&found))

@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use client::{Leg, Request};
-use ledger::Side;
 use ledger::batch::LEGS_MAX;
 use serde::Deserialize;
 
 use super::invocation::Invocation;
 use super::options::{KeyArg, Reach};
 use super::teller::{Teller, read_currency, read_money};
-use super::views::{Done, Line};
+use super::views::{Done, Line, units};
 use crate::exit::Failure;
 
 /// Move money by several legs, all or nothing
@@ -20,7 +19,12 @@ use crate::exit::Failure;
 )]
 pub(crate) struct Args {
     /// A leg, as DEBIT:CREDIT:AMOUNT; once for each leg
-    #[arg(long = "leg", value_name = "LEG", required_unless_present = "legs", conflicts_with = "legs")]
+    #[arg(
+        long = "leg",
+        value_name = "LEG",
+        required_unless_present = "legs",
+        conflicts_with = "legs"
+    )]
     leg: Vec<String>,
     /// A CSV file of legs, with the titles debit, credit, amount
     #[arg(long, value_name = "FILE")]
@@ -67,16 +71,9 @@ pub(super) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     };
     super::block_on(async {
         let request = Request::multi_transfer(initiator, currency, &legs);
-        let sent = teller.send(request, &args.key).await?;
-        let mut postings = Vec::new();
-        let mut sum = 0_i64;
-        for leg in &legs {
-            let minor = i64::try_from(leg.amount.minor()).unwrap_or(i64::MAX);
-            sum = sum.saturating_add(minor);
-            for side in [(Side::Debit, leg.debit), (Side::Credit, leg.credit)] {
-                postings.push(Line::read_back(&teller, &sent, side, (minor, currency)).await);
-            }
-        }
+        let sent = teller.send(request, Some(currency), &args.key).await?;
+        let postings = Line::read_back(&teller, &sent, currency, &legs).await;
+        let sum = legs.iter().fold(0, |sum: i64, leg| sum.saturating_add(units(leg.amount)));
         let done = Done::new("transferred", &sent).with_amount(sum, currency);
         teller.screen().show(&done.with_postings(postings))
     })
@@ -91,9 +88,10 @@ fn from_flag(leg: &str) -> Result<Written, Failure> {
 }
 
 fn from_file(path: &Path) -> Result<Vec<Written>, Failure> {
-    let wrong = |why: csv::Error| Failure::coded("INVALID_FIELD", format!("{}: {why}", path.display()));
-    let file = std::fs::File::open(path).map_err(|why| Failure::io(path.display(), &why))?;
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
+    let wrong =
+        |why: csv::Error| Failure::coded("INVALID_FIELD", format!("{}: {why}", path.display()));
+    let bytes = std::fs::read(path).map_err(|why| Failure::io(path.display(), &why))?;
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes.as_slice());
     // One more than there may be: the ledger, not this file, says how many that is.
     let most = LEGS_MAX.saturating_add(1);
     reader.deserialize().take(most).map(|leg| leg.map_err(wrong)).collect()
@@ -106,7 +104,10 @@ mod tests {
     #[test]
     fn a_leg_has_three_parts() {
         let leg = from_flag("acc_lin:acc_wang:8.88").unwrap();
-        assert_eq!((leg.debit.as_str(), leg.credit.as_str(), leg.amount.as_str()), ("acc_lin", "acc_wang", "8.88"));
+        assert_eq!(
+            (leg.debit.as_str(), leg.credit.as_str(), leg.amount.as_str()),
+            ("acc_lin", "acc_wang", "8.88")
+        );
         for bad in ["", "a:b", "a:b:1:2", "a b 1"] {
             assert_eq!(from_flag(bad).unwrap_err().exit(), 64, "{bad}");
         }
@@ -116,14 +117,25 @@ mod tests {
     fn legs_are_read_from_a_file_by_their_titles() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("legs.csv");
-        std::fs::write(&file, "credit, debit, amount\nacc_wang, acc_lin, 8.88\nacc_shop,acc_lin,0.12\n").unwrap();
+        std::fs::write(
+            &file,
+            "credit, debit, amount\nacc_wang, acc_lin, 8.88\nacc_shop,acc_lin,0.12\n",
+        )
+        .unwrap();
         let legs = from_file(&file).unwrap();
-        assert_eq!(legs[1], Written { debit: "acc_lin".into(), credit: "acc_shop".into(), amount: "0.12".into() });
-        for bad in ["debit,credit\na,b\n", "debit,credit,amount,note\na,b,1,x\n", "debit,credit,amount\na,b\n"] {
+        assert_eq!(
+            legs[1],
+            Written { debit: "acc_lin".into(), credit: "acc_shop".into(), amount: "0.12".into() }
+        );
+        for bad in [
+            "debit,credit\na,b\n",
+            "debit,credit,amount,note\na,b,1,x\n",
+            "debit,credit,amount\na,b\n",
+        ] {
             std::fs::write(&file, bad).unwrap();
             assert_eq!(from_file(&file).unwrap_err().exit(), 2, "{bad}");
         }
-        assert_eq!(from_file(home.path()).unwrap_err().exit(), 2);
+        assert_eq!(from_file(home.path()).unwrap_err().exit(), 74, "a directory");
         assert_eq!(from_file(&home.path().join("none")).unwrap_err().exit(), 74);
     }
 }

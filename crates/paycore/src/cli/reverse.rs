@@ -29,11 +29,14 @@ pub(super) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     let credited = teller.account(&args.credited)?;
     super::block_on(async {
         let request = Request::reverse_transfer(args.transfer, credited);
-        let sent = teller.send(request, &args.key).await?;
+        let sent = teller.send(request, None, &args.key).await?;
         teller.screen().show(&Done::new("reversed", &sent))
     })
 }
 
 fn read_transfer(text: &str) -> Result<TransferId, String> {
-    text.strip_prefix("transfers/").unwrap_or(text).parse().map_err(|why: ledger::IdError| why.to_string())
+    text.strip_prefix("transfers/")
+        .unwrap_or(text)
+        .parse()
+        .map_err(|why: ledger::IdError| why.to_string())
 }

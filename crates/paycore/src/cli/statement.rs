@@ -1,7 +1,7 @@
 //! `paycore statement`: an account's postings, newest first, page by page.
 
 use clap::value_parser;
-use comfy_table::{CellAlignment, ContentArrangement, Table, style};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use ledger::{AccountId, Currency, Time};
 use serde::Serialize;
 use tonic::transport::Endpoint;
@@ -47,7 +47,8 @@ pub(super) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
         .ok_or_else(|| Failure::new(UNKNOWN, "the server's postings cannot be read"))?;
     screen.show(&statement)?;
     // Where JSON has it as a field, nobody needs it as words.
-    if let (Some(cursor), Format::Table | Format::Jsonl) = (&statement.next_cursor, screen.format()) {
+    if let (Some(cursor), Format::Table | Format::Jsonl) = (&statement.next_cursor, screen.format())
+    {
         screen.say(format_args!("more: paycore statement {} --cursor {cursor}", args.account));
     }
     Ok(())
@@ -62,7 +63,8 @@ async fn page(
     let settings = &around.settings.client;
     let not_connected = |why: String| client::Error::NotConnected { message: why };
     let channel = async { Endpoint::from_shared(settings.endpoint.clone())?.connect().await };
-    let channel = channel.await.map_err(|why| not_connected(format!("{}: {why}", settings.endpoint)))?;
+    let channel =
+        channel.await.map_err(|why| not_connected(format!("{}: {why}", settings.endpoint)))?;
     let mut request = tonic::Request::new(v1::ListPostingsRequest {
         parent: account_name(account),
         page_size: i32::try_from(args.limit).unwrap_or(i32::MAX),
@@ -106,7 +108,11 @@ struct Line {
 
 impl Statement {
     /// Reads a page; `None` when it makes no sense.
-    fn read(account: AccountId, page: &v1::ListPostingsResponse, teller: &Teller<'_>) -> Option<Self> {
+    fn read(
+        account: AccountId,
+        page: &v1::ListPostingsResponse,
+        teller: &Teller<'_>,
+    ) -> Option<Self> {
         let data = page.postings.iter().map(|posting| Line::read(posting, teller));
         let next_cursor = Some(page.next_page_token.clone()).filter(|token| !token.is_empty());
         Some(Self {
@@ -160,12 +166,23 @@ impl Show for Statement {
             return paint.dim("no postings");
         }
         let mut table = Table::new();
-        table.load_style(style::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(["time", "transfer", "kind", "debit", "credit", "balance", "other account"]);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header([
+            "time",
+            "transfer",
+            "kind",
+            "debit",
+            "credit",
+            "balance",
+            "other account",
+        ]);
         for line in &self.data {
             let amount = line.amount.to_string();
-            let (debit, credit) =
-                if line.side == "debit" { (amount, String::new()) } else { (String::new(), amount) };
+            let (debit, credit) = if line.side == "debit" {
+                (amount, String::new())
+            } else {
+                (String::new(), amount)
+            };
             let kind = match &line.reverses {
                 Some(transfer) => format!("{} of {transfer}", line.kind),
                 None => line.kind.to_owned(),

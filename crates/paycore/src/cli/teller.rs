@@ -1,15 +1,19 @@
 //! Who takes a person's request to the cluster, and brings the answer back.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use client::{Account, AccountId, Client, Freshness, Money, Posted, Request};
-use ledger::Currency;
+use ledger::{Currency, Rejection};
 
 use super::invocation::Invocation;
 use super::options::KeyArg;
 use crate::context::Aliases;
 use crate::exit::Failure;
-use crate::output::Screen;
+use crate::output::{Screen, money};
+
+/// How long the balances may take that are shown with what was done. Whoever waits for a yes should not wait for them.
+const READ_BACK_MAX: Duration = Duration::from_secs(2);
 
 /// Takes requests to the cluster, and knows what people call their accounts.
 pub(super) struct Teller<'a> {
@@ -71,14 +75,19 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// Sends a request under the key that was given, or one of its own.
+    /// Sends a request under the key that was given, or one of its own. A refusal names amounts in `currency`.
     ///
     /// Whatever happens, the key is told: with the answer, with the failure, or, where nobody sits before the screen
     /// who could be told later, before anything is sent.
     ///
     /// # Errors
     /// As the ledger or the cluster says, and when a person interrupts it.
-    pub(super) async fn send(&self, request: Request, key: &KeyArg) -> Result<Sent, Failure> {
+    pub(super) async fn send(
+        &self,
+        request: Request,
+        currency: Option<Currency>,
+        key: &KeyArg,
+    ) -> Result<Sent, Failure> {
         let request = match &key.idempotency_key {
             Some(key) => request.with_key(key),
             None => request,
@@ -90,7 +99,7 @@ impl<'a> Teller<'a> {
         let sending = async {
             let client = self.connect().await?;
             let began = Instant::now();
-            let posted = client.send(&request).await?;
+            let posted = client.send(&request).await.map_err(|error| told(error, currency))?;
             Ok((posted, began.elapsed(), client))
         };
         let sent: Result<_, Failure> = tokio::select! {
@@ -104,10 +113,38 @@ impl<'a> Teller<'a> {
         Ok(Sent { posted, key: made, elapsed, client })
     }
 
-    /// An account as it is after a request, for showing. It may be another tenant's, or the cluster may just then have
-    /// lost its leader; what was done stays done, so nothing that goes wrong here is an error.
-    pub(super) async fn read_back(client: &Client, account: AccountId) -> Option<Account> {
-        client.account(account, Freshness::Linearizable).await.ok()
+    /// Accounts as they are after a request, for showing. One may be another tenant's, or the cluster may just then
+    /// have lost its leader; what was done stays done, so nothing that goes wrong here is an error.
+    pub(super) async fn read_back(
+        client: &Client,
+        accounts: BTreeSet<AccountId>,
+    ) -> BTreeMap<AccountId, Account> {
+        let client = client.clone().with_timeout(READ_BACK_MAX);
+        let reads = accounts.into_iter().map(|id| client.account(id, Freshness::Linearizable));
+        let read = futures::future::join_all(reads).await;
+        read.into_iter().flatten().map(|account| (account.id, account)).collect()
+    }
+}
+
+/// A failure in a person's words: the ledger counts minor units, people do not.
+fn told(error: client::Error, currency: Option<Currency>) -> Failure {
+    let rejection = error.rejection();
+    let failure = Failure::from(error);
+    let Some(currency) = currency else { return failure };
+    let money = |minor: u64| money(i128::from(minor), currency);
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other rejection names amounts")]
+    match rejection {
+        Some(Rejection::Insufficient { available, requested }) => failure.saying(format!(
+            "{} available, {} requested",
+            money(available),
+            money(requested)
+        )),
+        Some(Rejection::HoldExceeded { remaining, requested }) => failure.saying(format!(
+            "{} left of the hold, {} requested",
+            money(remaining),
+            money(requested)
+        )),
+        _ => failure,
     }
 }
 
@@ -134,10 +171,11 @@ pub(super) fn read_money(amount: &str, currency: &str) -> Result<Money, Failure>
     let currency = read_currency(currency)?;
     Money::parse(amount, currency).map_err(|rejection| {
         let most = currency.display(i128::from(ledger::AMOUNT_MAX));
-        Failure::coded(rejection.code(), format!("`{amount}` is no amount of {currency}")).with_hint(format!(
-            "write it with at most {} decimals, above 0, and up to {most}",
-            currency.exponent()
-        ))
+        Failure::coded(rejection.code(), format!("`{amount}` is no amount of {currency}"))
+            .with_hint(format!(
+                "write it with at most {} decimals, above 0, and up to {most}",
+                currency.exponent()
+            ))
     })
 }
 

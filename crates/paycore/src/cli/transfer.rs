@@ -1,12 +1,11 @@
 //! `paycore transfer`: money from one account to another.
 
-use client::Request;
-use ledger::Side;
+use client::{Leg, Money, Request};
 
 use super::invocation::Invocation;
 use super::options::{KeyArg, Reach};
 use super::teller::{Teller, read_money};
-use super::views::{Done, Line};
+use super::views::{Done, Line, units};
 use crate::exit::Failure;
 
 /// Move money from one account to another
@@ -34,16 +33,13 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     let teller = Teller::new(around)?;
     let (debit, credit) = (teller.account(&args.debit)?, teller.account(&args.credit)?);
-    let money = read_money(&args.amount, &args.currency)?;
+    let Money { amount, currency } = read_money(&args.amount, &args.currency)?;
     super::block_on(async {
-        let sent = teller.send(Request::transfer(debit, credit, money), &args.key).await?;
-        let minor = i64::try_from(money.amount.minor()).unwrap_or(i64::MAX);
-        let moved = (minor, money.currency);
-        let postings = vec![
-            Line::read_back(&teller, &sent, (Side::Debit, debit), moved).await,
-            Line::read_back(&teller, &sent, (Side::Credit, credit), moved).await,
-        ];
-        let done = Done::new("transferred", &sent).with_amount(minor, money.currency);
+        let request = Request::transfer(debit, credit, Money { amount, currency });
+        let sent = teller.send(request, Some(currency), &args.key).await?;
+        let legs = [Leg { debit, credit, amount }];
+        let postings = Line::read_back(&teller, &sent, currency, &legs).await;
+        let done = Done::new("transferred", &sent).with_amount(units(amount), currency);
         teller.screen().show(&done.with_postings(postings))
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use client::{Account, AccountId, Freeze, Hold};
+use client::{Account, AccountId, Freeze, Hold, Leg};
 use ledger::{AccountKind, Authority, Currency, FreezeScope, HoldState, Side};
 use serde::Serialize;
 
@@ -106,24 +106,30 @@ impl Done {
 }
 
 impl Line {
-    /// A line with what its account has now.
+    /// The lines of these legs, each with what its account has now.
     pub(super) async fn read_back(
         teller: &Teller<'_>,
         sent: &Sent,
-        (side, account): (Side, AccountId),
-        (minor, currency): (i64, Currency),
-    ) -> Self {
-        let after = Teller::read_back(&sent.client, account).await;
+        currency: Currency,
+        legs: &[Leg],
+    ) -> Vec<Self> {
+        let accounts = legs.iter().flat_map(|leg| [leg.debit, leg.credit]).collect();
+        let after = Teller::read_back(&sent.client, accounts).await;
         let amount = |minor: i64| Amount::new(minor, currency);
-        Self {
+        let line = |side: Side, account: AccountId, moved: ledger::Amount| Self {
             side: word_of_side(side),
             account: account.to_string(),
-            amount: amount(minor),
-            balance: after.as_ref().map(|after| amount(after.posted)),
-            available: after.as_ref().map(|after| amount(after.available)),
+            amount: amount(units(moved)),
+            balance: after.get(&account).map(|after| amount(after.posted)),
+            available: after.get(&account).map(|after| amount(after.available)),
             name: teller.name(account),
             is_debit: side == Side::Debit,
-        }
+        };
+        legs.iter()
+            .flat_map(|Leg { debit, credit, amount }| {
+                [line(Side::Debit, *debit, *amount), line(Side::Credit, *credit, *amount)]
+            })
+            .collect()
     }
 
     fn text(&self, width: usize) -> String {
@@ -242,7 +248,10 @@ impl Show for AccountView {
         };
         lines.extend(self.freezes.iter().map(frozen));
         lines.push(format!("opened     {}", self.open_time));
-        lines.push(format!("version    {} at position {}, {}", self.version, self.position, self.log_time));
+        lines.push(format!(
+            "version    {} at position {}, {}",
+            self.version, self.position, self.log_time
+        ));
         lines.join("\n")
     }
 }
@@ -302,11 +311,16 @@ impl Show for HoldView {
     }
 }
 
-pub(super) const fn word_of_side(side: Side) -> &'static str {
+const fn word_of_side(side: Side) -> &'static str {
     match side {
         Side::Debit => "debit",
         Side::Credit => "credit",
     }
+}
+
+/// An amount in the form that balances have.
+pub(super) fn units(amount: ledger::Amount) -> i64 {
+    i64::try_from(amount.minor()).expect("an amount is at most 10^15")
 }
 
 /// A duration in milliseconds, to the tenth.
@@ -338,7 +352,10 @@ mod tests {
             account: None,
             alias: None,
             hold: None,
-            postings: vec![line(Side::Debit, "acc_lin", Some(9_112)), line(Side::Credit, "acc_wang", None)],
+            postings: vec![
+                line(Side::Debit, "acc_lin", Some(9_112)),
+                line(Side::Credit, "acc_wang", None),
+            ],
             idempotency_key: "k1".to_owned(),
             elapsed_us: 3_149,
             what: "transferred",
@@ -351,20 +368,23 @@ mod tests {
         assert_eq!(
             done(false).text(Paint::new(false)),
             "OK tr_0-1042-3 · ¥8.88 · committed at 1042 in 3.1 ms\n\
-             \x20 debit   acc_lin          -¥8.88  balance ¥91.12, available ¥90.00\n\
-             \x20 credit  acc_wang         +¥8.88  balance not readable\n\
+             \x20 debit   acc_lin           -¥8.88  balance ¥91.12, available ¥90.00\n\
+             \x20 credit  acc_wang          +¥8.88  balance not readable\n\
              \x20 again   --idempotency-key k1"
         );
         let replayed = done(true).text(Paint::new(false));
         assert!(
-            replayed.starts_with("OK (replayed) tr_0-1042-3 · ¥8.88 · committed at 1042, 2026-02-16T16:00:00.123Z\n"),
+            replayed.starts_with(
+                "OK (replayed) tr_0-1042-3 · ¥8.88 · committed at 1042, 2026-02-16T16:00:00.123Z\n"
+            ),
             "{replayed}"
         );
     }
 
     #[test]
     fn programs_read_whole_minor_units() {
-        let json: serde_json::Value = serde_json::from_str(&done(true).lines().unwrap()[0]).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&done(true).lines().unwrap()[0]).unwrap();
         assert_eq!(json["amount"], serde_json::json!({"amount": 888, "currency": "CNY"}));
         assert_eq!(json["postings"][0]["balance"]["amount"], 9_112);
         assert_eq!(json["idempotency_key"], "k1");

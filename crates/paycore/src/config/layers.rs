@@ -202,7 +202,9 @@ impl<T: serde::Serialize> figment::Provider for Named<T> {
         }
     }
 
-    fn data(&self) -> Result<figment::value::Map<figment::Profile, figment::value::Dict>, figment::Error> {
+    fn data(
+        &self,
+    ) -> Result<figment::value::Map<figment::Profile, figment::value::Dict>, figment::Error> {
         self.layer.data()
     }
 }

@@ -52,7 +52,10 @@ pub(crate) fn check_toml(file: &Path, text: &str) -> Result<(), Problem> {
 }
 
 /// The name among `known` that was probably meant by `written`.
-pub(crate) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    written: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     known
         .into_iter()
         .map(|name| (strsim::jaro_winkler(written, name), name))
@@ -104,7 +107,9 @@ fn meant(written: &str, known: &[&str], what: &str) -> String {
 fn line_of(text: &str, key: &str) -> Option<usize> {
     let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
     let (table, place) = match table.rsplit_once('.') {
-        Some((list, number)) if number.bytes().all(|b| b.is_ascii_digit()) => (list, number.parse().ok()?),
+        Some((list, number)) if number.bytes().all(|b| b.is_ascii_digit()) => {
+            (list, number.parse().ok()?)
+        }
         Some(_) | None => (table, 0_usize),
     };
     let mut here = table.is_empty();

@@ -158,7 +158,8 @@ impl Topology {
     /// Everything that cannot work.
     fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
-        let named = self.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let named =
+            self.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if self.name.is_empty() || self.name.len() > NAME_MAX || !named {
             wrong.push(format!(
                 "`name` is `{}`; a name has 1 to {NAME_MAX} small letters, digits and hyphens",
@@ -182,7 +183,10 @@ impl Topology {
             wrong.push(format!("{} nodes; a cluster has 1 to {NODES_MAX}", self.nodes.len()));
         }
         if !(1..=GATEWAYS_MAX).contains(&self.gateways.len()) {
-            wrong.push(format!("{} gateways; a cluster has 1 to {GATEWAYS_MAX}", self.gateways.len()));
+            wrong.push(format!(
+                "{} gateways; a cluster has 1 to {GATEWAYS_MAX}",
+                self.gateways.len()
+            ));
         }
         let mut ids = BTreeSet::new();
         for NodeSpec { id, .. } in &self.nodes {

@@ -21,7 +21,9 @@ impl Keys {
     /// The key of one row's payment in one period.
     pub(super) fn payment(&self, line: u64, identity: Option<&str>, period: u32) -> String {
         let hash = match identity {
-            None => begin(b"paycore/import/row").chain_update(self.digest).chain_update(line.to_be_bytes()),
+            None => begin(b"paycore/import/row")
+                .chain_update(self.digest)
+                .chain_update(line.to_be_bytes()),
             Some(identity) => begin(b"paycore/import/identity")
                 .chain_update(&self.namespace)
                 .chain_update([0])
@@ -65,9 +67,18 @@ mod tests {
     #[test]
     fn keys_are_the_same_for_ever() {
         // Golden: a later release that made other keys would pay everything again.
-        assert_eq!(keys().payment(1, None, 1), "cbe1c7dcde6a88cb36417f71f896a7eb890adddca41a6bcc5131ce9d6b10101b");
-        assert_eq!(keys().payment(1, Some("29401"), 1), "918b10d5b7983e4b75f3f3103f4ea1bf52adafdc2b5016a14796675df6d1f853");
-        assert_eq!(keys().open(AccountId::from_u128(5)), "24c2d9dbc1b8906778f6d60c76aa29de0db81106d82de27d608c3fdfd0a51cd1");
+        assert_eq!(
+            keys().payment(1, None, 1),
+            "cbe1c7dcde6a88cb36417f71f896a7eb890adddca41a6bcc5131ce9d6b10101b"
+        );
+        assert_eq!(
+            keys().payment(1, Some("29401"), 1),
+            "918b10d5b7983e4b75f3f3103f4ea1bf52adafdc2b5016a14796675df6d1f853"
+        );
+        assert_eq!(
+            keys().open(AccountId::from_u128(5)),
+            "24c2d9dbc1b8906778f6d60c76aa29de0db81106d82de27d608c3fdfd0a51cd1"
+        );
     }
 
     #[test]

@@ -240,7 +240,9 @@ impl Map {
                 }
                 (None, Some(_)) if self.file.header => {}
                 (None, Some(_)) => {
-                    return Err(format!("`columns.{name}` has a title, but the file has no header"));
+                    return Err(format!(
+                        "`columns.{name}` has a title, but the file has no header"
+                    ));
                 }
                 (Some(_), Some(_)) | (None, None) => {
                     return Err(format!("`columns.{name}` needs either `at` or `title`"));
@@ -257,7 +259,8 @@ impl Map {
     }
 
     fn decimals(&self, currency: Currency) -> Result<usize, String> {
-        let most = usize::try_from(currency.exponent()).map_err(|_| "too many digits".to_owned())?;
+        let most =
+            usize::try_from(currency.exponent()).map_err(|_| "too many digits".to_owned())?;
         match self.payment.decimals {
             Some(decimals) if decimals > most => {
                 Err(format!("`payment.decimals` is {decimals}; {currency} has {most}"))
@@ -294,13 +297,16 @@ impl Map {
             Template::read(text, &columns).map_err(|why| format!("`{what}`: {why}"))
         };
         let currency = self.currency()?;
-        let owner = |owner: &Option<String>, account: &str| owner.clone().unwrap_or_else(|| account.into());
+        let owner =
+            |owner: &Option<String>, account: &str| owner.clone().unwrap_or_else(|| account.into());
         Ok(Reading {
             namespace: self.namespace.clone(),
             currency,
             decimals: self.decimals(currency)?,
             opening: self.opening(currency)?,
-            amount: columns.find(&self.payment.amount).map_err(|why| format!("`payment.amount`: {why}"))?,
+            amount: columns
+                .find(&self.payment.amount)
+                .map_err(|why| format!("`payment.amount`: {why}"))?,
             identity: self
                 .payment
                 .identity
@@ -358,9 +364,13 @@ impl Columns {
             let mut found = titles.iter().zip(1_usize..).filter(|(title, _)| *title == wanted);
             match (found.next(), found.next()) {
                 (Some((_, number)), None) => Ok(number),
-                (Some(_), Some(_)) => Err(format!("the file has two columns with the title `{wanted}`")),
+                (Some(_), Some(_)) => {
+                    Err(format!("the file has two columns with the title `{wanted}`"))
+                }
                 (None, _) => Err(match nearest(wanted, titles.iter().map(String::as_str)) {
-                    Some(title) => format!("no column has the title `{wanted}`; did you mean `{title}`?"),
+                    Some(title) => {
+                        format!("no column has the title `{wanted}`; did you mean `{title}`?")
+                    }
                     None => format!("no column has the title `{wanted}`"),
                 }),
             }
@@ -370,7 +380,9 @@ impl Columns {
             let number = match (spec.at, &spec.title) {
                 (Some(at), _) => at,
                 (None, Some(title)) => numbered(title)?,
-                (None, None) => return Err(format!("`columns.{name}` needs either `at` or `title`")),
+                (None, None) => {
+                    return Err(format!("`columns.{name}` needs either `at` or `title`"));
+                }
             };
             named.push((name.clone(), Column::at(number, name, spec.shape)));
         }

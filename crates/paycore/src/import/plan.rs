@@ -62,13 +62,18 @@ impl Plan {
                 }
             }
             if needs.len() > ACCOUNTS_MAX {
-                return Err(Failure::coded("INVALID_FIELD", format!("more than {ACCOUNTS_MAX} accounts"))
-                    .with_hint("split the file"));
+                return Err(Failure::coded(
+                    "INVALID_FIELD",
+                    format!("more than {ACCOUNTS_MAX} accounts"),
+                )
+                .with_hint("split the file"));
             }
         }
         let digest = pass.digest()?;
         let too_needy = match reading.opening {
-            Opening::CoversAll => needs.values().filter(|need| **need > u128::from(AMOUNT_MAX)).count(),
+            Opening::CoversAll => {
+                needs.values().filter(|need| **need > u128::from(AMOUNT_MAX)).count()
+            }
             Opening::Fixed(_) | Opening::Nothing => 0,
         };
         let accounts = needs

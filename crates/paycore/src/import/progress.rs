@@ -102,7 +102,8 @@ mod tests {
     #[test]
     fn a_bar_is_drawn_where_somebody_looks() {
         let streams = |err_is_tty| Streams { out_is_tty: false, err_is_tty, no_color: true };
-        let screen = |err_is_tty| Screen::new(Format::Table, Color::Auto, false, streams(err_is_tty));
+        let screen =
+            |err_is_tty| Screen::new(Format::Table, Color::Auto, false, streams(err_is_tty));
         assert!(Progress::begin(screen(true), "payments", 10).bar.is_some());
         let progress = Progress::begin(screen(false), "payments", 10);
         assert!(progress.bar.is_none());

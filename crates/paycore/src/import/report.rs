@@ -36,11 +36,16 @@ impl Report {
     ///
     /// # Errors
     /// When the file cannot be written, or is the input itself.
-    pub(super) fn begin(path: Option<&Path>, input: &Path, screen: Screen) -> Result<Self, Failure> {
+    pub(super) fn begin(
+        path: Option<&Path>,
+        input: &Path,
+        screen: Screen,
+    ) -> Result<Self, Failure> {
         let Some(path) = path else {
             return Ok(Self { file: None, screen, count: 0 });
         };
-        let same = path.canonicalize().is_ok_and(|report| input.canonicalize().is_ok_and(|i| i == report));
+        let same =
+            path.canonicalize().is_ok_and(|report| input.canonicalize().is_ok_and(|i| i == report));
         if same {
             return Err(Failure::usage("the report would overwrite the file that is imported"));
         }
@@ -81,14 +86,22 @@ impl Report {
             Verdict::Unheard(unheard) if unheard.maybe_done => {
                 ("unknown", &unheard.code, &unheard.message)
             }
-            Verdict::Unheard(unheard) => ("not made", &unheard.code, &unheard.message),
+            Verdict::Unheard(unheard) => ("not_made", &unheard.code, &unheard.message),
         };
         let (line, period, message) = match order.what {
             What::Open { .. } if is_there(code) => return Ok(()),
             What::Open { account, .. } => (None, None, format!("opening {account}: {message}")),
             What::Pay { line, period, .. } => (Some(line), Some(period), message.clone()),
         };
-        self.add(&Mishap { line, period, kind, code, column: String::new(), message, key: &order.key })
+        self.add(&Mishap {
+            line,
+            period,
+            kind,
+            code,
+            column: String::new(),
+            message,
+            key: &order.key,
+        })
     }
 
     /// Writes out what is still in memory.
@@ -100,9 +113,12 @@ impl Report {
         if unsaid > 0 {
             match &self.file {
                 Some((_, path)) => {
-                    self.screen.warn(format_args!("and {unsaid} more; all are in {}", path.display()));
+                    self.screen
+                        .warn(format_args!("and {unsaid} more; all are in {}", path.display()));
                 }
-                None => self.screen.warn(format_args!("and {unsaid} more; --report FILE keeps them all")),
+                None => self
+                    .screen
+                    .warn(format_args!("and {unsaid} more; --report FILE keeps them all")),
             }
         }
         match &mut self.file {

@@ -75,7 +75,8 @@ impl Reading {
             None => (digits, ""),
         };
         let all_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-        if !all_digits(whole) || !all_digits(decimals) || (whole.is_empty() && decimals.is_empty()) {
+        if !all_digits(whole) || !all_digits(decimals) || (whole.is_empty() && decimals.is_empty())
+        {
             return Err(no_amount());
         }
         if is_negative {
@@ -92,7 +93,8 @@ impl Reading {
         if whole.len() > WHOLE_DIGITS_MAX {
             return Err(BadRow::TooLarge(name()));
         }
-        let written = Decimal::from_str_exact(&format!("0{whole}.{decimals}0")).map_err(|_| no_amount())?;
+        let written =
+            Decimal::from_str_exact(&format!("0{whole}.{decimals}0")).map_err(|_| no_amount())?;
         Amount::from_decimal(written, self.currency).map_err(|_| BadRow::TooLarge(name()))
     }
 }

@@ -87,7 +87,8 @@ impl Job {
             Plan::make(&mut source, &reading, periods, |line, why| report.bad_row(line, why))?;
         if plan.bad > 0 && self.on_error == OnError::Stop {
             report.end()?;
-            let what = format!("{} of {} rows are no payments; nothing was sent", plan.bad, plan.rows);
+            let what =
+                format!("{} of {} rows are no payments; nothing was sent", plan.bad, plan.rows);
             return Err(Failure::coded("INVALID_FIELD", what)
                 .with_hint("correct them, or leave them out with --on-error continue"));
         }
@@ -142,7 +143,11 @@ impl Import {
         let work = async {
             let mut accounts = self.plan.accounts.iter().map(|(account, opening)| Order {
                 key: self.keys.open(*account),
-                what: What::Open { account: *account, currency: self.reading.currency, opening: *opening },
+                what: What::Open {
+                    account: *account,
+                    currency: self.reading.currency,
+                    opening: *opening,
+                },
             });
             let total = u64::try_from(self.plan.accounts.len()).unwrap_or(u64::MAX);
             let progress = Progress::begin(self.screen, "accounts", total);

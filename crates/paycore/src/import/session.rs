@@ -88,7 +88,8 @@ mod tests {
         let wanted = Request::transfer(debit, credit, Money { amount, currency }).with_key("k");
         assert_eq!(request(&Order { key: "k".to_owned(), what: pay }), wanted);
         let open = What::Open { account: debit, currency, opening: Some(amount) };
-        let wanted = Request::open_account(currency).with_account(debit).with_opening(amount).with_key("k");
+        let wanted =
+            Request::open_account(currency).with_account(debit).with_opening(amount).with_key("k");
         assert_eq!(request(&Order { key: "k".to_owned(), what: open }), wanted);
     }
 
@@ -96,11 +97,21 @@ mod tests {
     fn nothing_that_may_have_happened_is_told_as_if_it_had_not() {
         let message = String::new;
         let unknown = verdict(Err(Error::Unknown { message: message() }));
-        assert!(matches!(&unknown, Verdict::Unheard(unheard) if unheard.maybe_done && unheard.retryable));
-        let refused = Error::Refused { code: "INVALID_FIELD".into(), message: message(), violations: Vec::new() };
+        assert!(
+            matches!(&unknown, Verdict::Unheard(unheard) if unheard.maybe_done && unheard.retryable)
+        );
+        let refused = Error::Refused {
+            code: "INVALID_FIELD".into(),
+            message: message(),
+            violations: Vec::new(),
+        };
         let refused = verdict(Err(refused));
-        assert!(matches!(&refused, Verdict::Unheard(unheard) if !unheard.maybe_done && !unheard.retryable));
+        assert!(
+            matches!(&refused, Verdict::Unheard(unheard) if !unheard.maybe_done && !unheard.retryable)
+        );
         let not_connected = verdict(Err(Error::NotConnected { message: message() }));
-        assert!(matches!(&not_connected, Verdict::Unheard(unheard) if !unheard.maybe_done && unheard.retryable));
+        assert!(
+            matches!(&not_connected, Verdict::Unheard(unheard) if !unheard.maybe_done && unheard.retryable)
+        );
     }
 }

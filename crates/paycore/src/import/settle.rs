@@ -90,9 +90,11 @@ pub(super) async fn settle(
         tokio::time::sleep(rest.min(left)).await;
         pause = pause.saturating_mul(2).min(PAUSE_MAX);
     }
-    settled.extend(waiting.into_iter().map(|(order, unheard)| {
-        (order, Verdict::Unheard(unheard.unwrap_or_else(never_sent)))
-    }));
+    settled.extend(
+        waiting
+            .into_iter()
+            .map(|(order, unheard)| (order, Verdict::Unheard(unheard.unwrap_or_else(never_sent)))),
+    );
     settled
 }
 

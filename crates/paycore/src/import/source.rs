@@ -36,8 +36,9 @@ impl Source {
         let failed = |why: io::Error| Failure::io(path.display(), &why);
         let file = File::open(path).map_err(failed)?;
         if !file.metadata().map_err(failed)?.is_file() {
-            return Err(Failure::usage(format!("{} is no plain file", path.display()))
-                .with_hint("the file is read more than once; save what comes through a pipe first"));
+            return Err(Failure::usage(format!("{} is no plain file", path.display())).with_hint(
+                "the file is read more than once; save what comes through a pipe first",
+            ));
         }
         Ok(Self { file, path: path.to_path_buf(), dialect })
     }
@@ -67,6 +68,9 @@ impl Source {
     }
 }
 
+/// A row taken apart into its fields, or why it cannot be.
+pub(super) type Split<'a> = Result<&'a ByteRecord, BadRow>;
+
 /// One reading of a file.
 #[derive(Debug)]
 pub(super) struct Pass {
@@ -89,7 +93,7 @@ impl Pass {
     ///
     /// # Errors
     /// When the file cannot be read. What is wrong with a row is that row's own affair.
-    pub(super) fn next(&mut self) -> Result<Option<(u64, Result<&ByteRecord, BadRow>)>, Failure> {
+    pub(super) fn next(&mut self) -> Result<Option<(u64, Split<'_>)>, Failure> {
         loop {
             let fits = match self.read_line() {
                 Ok(Some(fits)) => fits,
@@ -136,7 +140,8 @@ impl Pass {
         self.bytes.clear();
         let most = u64::try_from(ROW_BYTES_MAX).map_err(io::Error::other)?;
         // One byte more than a row may have, for its end.
-        if self.lines.by_ref().take(most.saturating_add(1)).read_until(b'\n', &mut self.bytes)? == 0 {
+        if self.lines.by_ref().take(most.saturating_add(1)).read_until(b'\n', &mut self.bytes)? == 0
+        {
             return Ok(None);
         }
         self.line = self.line.saturating_add(1);
@@ -151,7 +156,7 @@ impl Pass {
         Ok(Some(true))
     }
 
-    fn split(&mut self) -> Result<&ByteRecord, BadRow> {
+    fn split(&mut self) -> Split<'_> {
         let quotes = self.bytes.iter().filter(|byte| **byte == b'"').count();
         if self.dialect.quotes && quotes % 2 == 1 {
             return Err(BadRow::OpenQuote);

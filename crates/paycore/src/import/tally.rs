@@ -22,7 +22,9 @@ pub(super) struct Tally {
     pub(super) accounts_opened: u64,
     /// Accounts that were there before.
     pub(super) accounts_there: u64,
-    /// Accounts that could not be opened, or of which it is not known.
+    /// Accounts that the ledger refused to open.
+    pub(super) accounts_refused: u64,
+    /// Accounts of which it is not known whether they were opened, or that were not.
     pub(super) accounts_failed: u64,
     /// Payments that the file asks for.
     pub(super) payments: u64,
@@ -44,12 +46,7 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn of(plan: &Plan) -> Self {
-        Self {
-            rows: plan.rows,
-            bad_rows: plan.bad,
-            payments: plan.payments(),
-            ..Self::default()
-        }
+        Self { rows: plan.rows, bad_rows: plan.bad, payments: plan.payments(), ..Self::default() }
     }
 
     /// Counts one verdict.
@@ -65,7 +62,8 @@ impl Tally {
             Verdict::Posted { replayed: false } => &mut self.accounts_opened,
             Verdict::Posted { replayed: true } => &mut self.accounts_there,
             Verdict::Rejected { code, .. } if is_there(code) => &mut self.accounts_there,
-            Verdict::Rejected { .. } | Verdict::Unheard(_) => &mut self.accounts_failed,
+            Verdict::Rejected { .. } => &mut self.accounts_refused,
+            Verdict::Unheard(_) => &mut self.accounts_failed,
         };
         *counter = counter.saturating_add(1);
     }
@@ -102,7 +100,7 @@ impl Tally {
 
     /// Whether the ledger said no to anything that matters.
     pub(super) const fn is_refused(&self) -> bool {
-        self.rejected > 0 || self.accounts_failed > 0
+        self.rejected > 0 || self.accounts_refused > 0
     }
 
     /// Whether every row was a payment, and every payment was made.
@@ -152,21 +150,29 @@ impl Summary {
         let left = if self.dry_run { 0 } else { tally.left() };
         let unfinished = tally.not_made.saturating_add(left);
         if tally.unknown > 0 {
-            let what = format!("of {} payments it is not known whether they were made", tally.unknown);
+            let what =
+                format!("of {} payments it is not known whether they were made", tally.unknown);
             return Err(Failure::new(exit::UNKNOWN, what).with_hint(again));
         }
-        if unfinished > 0 && !(self.on_error == OnError::Stop && tally.rejected > 0) {
+        let stopped = self.on_error == OnError::Stop && tally.is_refused();
+        if unfinished > 0 && !stopped {
             let what = format!("{unfinished} payments were not made");
             return Err(Failure::new(exit::TEMPORARY, what).with_hint(again));
         }
-        if tally.rejected > 0 {
-            let what = format!("the ledger refused {} payments, {unfinished} were not begun", tally.rejected);
+        if tally.is_refused() {
+            let what = format!(
+                "the ledger refused {} payments and {} accounts; {unfinished} payments were not made",
+                tally.rejected, tally.accounts_refused
+            );
             return Err(Failure::new(exit::REJECTED, what).with_hint(
                 "a refusal is final under its key: such a payment has to be made in another file, or by hand",
             ));
         }
         if tally.bad_rows > 0 {
-            return Err(Failure::new(exit::BAD_FIELD, format!("{} rows are no payments", tally.bad_rows)));
+            return Err(Failure::new(
+                exit::BAD_FIELD,
+                format!("{} rows are no payments", tally.bad_rows),
+            ));
         }
         Ok(())
     }
@@ -187,8 +193,11 @@ impl Show for Summary {
         }
         let tally = &self.tally;
         lines.push(format!(
-            "accounts   {} opened, {} there before, {} failed",
-            tally.accounts_opened, tally.accounts_there, tally.accounts_failed
+            "accounts   {} opened, {} there before, {} refused, {} failed",
+            tally.accounts_opened,
+            tally.accounts_there,
+            tally.accounts_refused,
+            tally.accounts_failed
         ));
         lines.push(format!("posted     {}, {}", tally.posted, amount(tally.paid_now_minor)));
         lines.push(format!("replayed   {}", tally.replayed));

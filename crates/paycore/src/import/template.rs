@@ -56,11 +56,15 @@ impl Template {
             parts.push(Part::Text(rest.to_owned()));
         }
         if !parts.iter().any(|part| matches!(part, Part::Value(_))) {
-            return Err(format!("`{text}` names no column, so every row would name the same account"));
+            return Err(format!(
+                "`{text}` names no column, so every row would name the same account"
+            ));
         }
         let template = Self { parts };
         if template.runs_together() {
-            return Err(format!("`{text}`: two columns need a separator between them, such as `:`"));
+            return Err(format!(
+                "`{text}`: two columns need a separator between them, such as `:`"
+            ));
         }
         Ok(template)
     }

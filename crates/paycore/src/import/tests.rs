@@ -113,8 +113,15 @@ fn check_exactly_once(bank: &Bank, file: &str, periods: usize) {
     };
     for (number, wanted) in payers {
         let paid = bank.lines(payer(number)).into_iter().filter(|(_, is_credit)| !is_credit);
-        assert_eq!(sorted(paid.map(|(amount, _)| amount).collect()), sorted(wanted), "payer {number}");
-        assert!((0..100).contains(&bank.posted(payer(number)).unwrap()), "less than one yuan is left");
+        assert_eq!(
+            sorted(paid.map(|(amount, _)| amount).collect()),
+            sorted(wanted),
+            "payer {number}"
+        );
+        assert!(
+            (0..100).contains(&bank.posted(payer(number)).unwrap()),
+            "less than one yuan is left"
+        );
     }
     for (name, wanted) in shops {
         let got = bank.lines(shop(name)).into_iter().map(|(amount, is_credit)| {
@@ -132,7 +139,10 @@ async fn every_row_is_paid_once_in_every_period() {
     let (desk, bank) = (Desk::with(MAP, file.as_bytes()), Bank::reliable());
     let summary = desk.import(&bank).await.unwrap();
     check_exactly_once(&bank, &file, 3);
-    let sum = 3 * file.lines().map(|l| l.rsplit(',').next().unwrap().replace('.', "").parse::<u128>().unwrap()).sum::<u128>();
+    let sum = 3 * file
+        .lines()
+        .map(|l| l.rsplit(',').next().unwrap().replace('.', "").parse::<u128>().unwrap())
+        .sum::<u128>();
     let wanted = Tally {
         rows: 300,
         accounts_opened: 97 + 11,
@@ -256,7 +266,10 @@ async fn a_refused_payment_is_reported_and_the_rest_goes_on_or_not() {
     assert_eq!(summary.verdict().unwrap_err().exit(), 3);
     let report = desk.report();
     let line = report.lines().nth(1).unwrap();
-    assert!(line.starts_with("1,3,rejected,INSUFFICIENT,,\"200 available, 500 requested\","), "{line}");
+    assert!(
+        line.starts_with("1,3,rejected,INSUFFICIENT,,\"200 available, 500 requested\","),
+        "{line}"
+    );
 
     // With `stop`, the first refusal is the last thing that is begun; here that is the batch it is in.
     let long = rows();
@@ -269,7 +282,8 @@ async fn a_refused_payment_is_reported_and_the_rest_goes_on_or_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_row_with_an_identity_is_paid_once_even_in_a_corrected_file() {
-    let map = MAP.replace("[payment]", "[payment]\nidentity = \"{1}\"").replace("covers-all", "100.00");
+    let map =
+        MAP.replace("[payment]", "[payment]\nidentity = \"{1}\"").replace("covers-all", "100.00");
     let bank = Bank::reliable();
     let desk = Desk::with(&map, b"1,1,s1,5.00\n2,2,s1,4.00\n");
     desk.import(&bank).await.unwrap();
@@ -335,7 +349,11 @@ fn what_cannot_be_imported_is_refused_before_anything_is_sent() {
         ("periods = 3", "periods = 0", "`periods` is 0"),
         ("\"comma\"", "\"coma\"", "did you mean `comma`?"),
         ("at = 2", "title = \"a\"", "the file has no header"),
-        ("amount = \"amount\"", "amount = \"amount\"\ndecimals = 3", "`payment.decimals` is 3; CNY has 2"),
+        (
+            "amount = \"amount\"",
+            "amount = \"amount\"\ndecimals = 3",
+            "`payment.decimals` is 3; CNY has 2",
+        ),
     ] {
         std::fs::write(desk.path("map.toml"), MAP.replacen(was, is, 1)).unwrap();
         let wrong = refused(desk.job());

@@ -13,6 +13,7 @@ impl Paint {
     }
 
     /// Whether words are painted.
+    #[cfg(test)]
     pub(crate) const fn is_on(self) -> bool {
         self.on
     }

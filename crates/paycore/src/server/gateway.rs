@@ -33,9 +33,10 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     let topology = args.topology.as_ref().unwrap_or(&settings.cluster.topology);
     let topology = Topology::load(topology).map_err(|wrong| Failure::of_problems(&wrong))?;
     let spec = args.number.checked_sub(1).and_then(|number| topology.gateways.get(number));
-    let listen = args.listen.clone().or_else(|| spec.map(|spec| spec.grpc.clone())).ok_or_else(|| {
-        Failure::usage(format!("the topology has no gateway {}", args.number))
-    })?;
+    let listen =
+        args.listen.clone().or_else(|| spec.map(|spec| spec.grpc.clone())).ok_or_else(|| {
+            Failure::usage(format!("the topology has no gateway {}", args.number))
+        })?;
     crate::cli::block_on(serve(&topology, &listen, super::asked_to_stop()))
 }
 

@@ -29,7 +29,9 @@ const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 /// The node keeps its log and checkpoints under --data and must never be given another node's directory, nor its own id
 /// to an empty one once it has taken part.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  paycore node --topology cluster-config/dev-1.toml --id 1 --data data/n1")]
+#[command(
+    after_help = "Example:\n  paycore node --topology cluster-config/dev-1.toml --id 1 --data data/n1"
+)]
 pub(crate) struct Args {
     /// The cluster's topology file
     #[arg(long, value_name = "FILE")]
@@ -48,9 +50,10 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     super::begin_logging(&settings.log)?;
     let topology = args.topology.as_ref().unwrap_or(&settings.cluster.topology);
     let topology = Topology::load(topology).map_err(|wrong| Failure::of_problems(&wrong))?;
-    let id = args.id.or(settings.node.id).ok_or_else(|| {
-        Failure::usage("which node is this? Say --id N, or set node.id")
-    })?;
+    let id = args
+        .id
+        .or(settings.node.id)
+        .ok_or_else(|| Failure::usage("which node is this? Say --id N, or set node.id"))?;
     let data = args.data.clone().unwrap_or_else(|| settings.node.data_dir.clone());
     let plan = Plan { topology, id, data };
     actix::System::new().block_on(serve(plan, super::asked_to_stop()))
@@ -100,12 +103,13 @@ pub(crate) async fn serve(
     plan: Plan,
     asked: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
-    let spec = plan.topology.node(plan.id).ok_or_else(|| {
-        Failure::config(format!("the topology has no node {}", plan.id))
+    let spec = plan
+        .topology
+        .node(plan.id)
+        .ok_or_else(|| Failure::config(format!("the topology has no node {}", plan.id)))?;
+    let listener = TcpListener::bind(&spec.grpc).await.map_err(|why| {
+        Failure::io(format!("node {}: cannot listen on {}", plan.id, spec.grpc), &why)
     })?;
-    let listener = TcpListener::bind(&spec.grpc)
-        .await
-        .map_err(|why| Failure::io(format!("node {}: cannot listen on {}", plan.id, spec.grpc), &why))?;
     let node = Node::open(plan.config()).await.map_err(|why| Failure::internal(why.to_string()))?;
     tracing::info!(node = plan.id, address = %spec.grpc, data = %plan.data.display(), "opened");
 
@@ -115,9 +119,8 @@ pub(crate) async fn serve(
     let server = consensus::tune(Server::builder())
         .add_service(node.peer_service())
         .add_service(shard_server(plan.id, Arc::clone(&doors), Arc::clone(&addresses)));
-    let connections = TcpListenerStream::new(listener).map(|connection| {
-        connection.and_then(|socket| socket.set_nodelay(true).map(|()| socket))
-    });
+    let connections = TcpListenerStream::new(listener)
+        .map(|connection| connection.and_then(|socket| socket.set_nodelay(true).map(|()| socket)));
     let serving = tokio::spawn(server.serve_with_incoming_shutdown(connections, async {
         let _ = stopped.await;
     }));

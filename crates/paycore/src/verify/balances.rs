@@ -33,7 +33,8 @@ impl Balances {
 
     /// Takes a line.
     pub(crate) fn moved(&mut self, line: &Line) {
-        let Some(balance) = usize::try_from(line.account).ok().and_then(|a| self.expected.get_mut(a))
+        let Some(balance) =
+            usize::try_from(line.account).ok().and_then(|a| self.expected.get_mut(a))
         else {
             self.follows.broken(|| format!("account {} is not one of the run's", line.account));
             return;
@@ -51,7 +52,8 @@ impl Balances {
         self.total = self.total.saturating_add(balance);
         let expected = usize::try_from(account).ok().and_then(|a| self.expected.get(a)).copied();
         if expected.map(i128::from) != Some(balance) {
-            self.follows.broken(|| format!("account {account} has {balance}, its lines make {expected:?}"));
+            self.follows
+                .broken(|| format!("account {account} has {balance}, its lines make {expected:?}"));
         }
         if balance < 0 && !self.may_be_negative {
             self.positive.broken(|| format!("account {account} has {balance}"));
@@ -83,7 +85,8 @@ impl Balances {
                 sum.broken(|| format!("the sum is {total}, and was {expected}"));
             }
             // The number is by how much, not how often.
-            verdict.imbalance = verdict.imbalance.saturating_add(u64::try_from(off).unwrap_or(u64::MAX));
+            verdict.imbalance =
+                verdict.imbalance.saturating_add(u64::try_from(off).unwrap_or(u64::MAX));
             verdict.checks.push(sum);
         }
         verdict.add(self.follows, |verdict| &mut verdict.broken_books);

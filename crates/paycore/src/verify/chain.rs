@@ -48,7 +48,9 @@ impl Chain {
     pub(crate) fn finish(&self, account: u32) -> Result<i128, String> {
         match self.must_be {
             None | Some(0) => Ok(self.newest.unwrap_or(0)),
-            Some(rest) => Err(format!("account {account}: its first line begins with {rest}, not 0")),
+            Some(rest) => {
+                Err(format!("account {account}: its first line begins with {rest}, not 0"))
+            }
         }
     }
 }

@@ -33,7 +33,9 @@ pub(crate) struct Args {
 /// When the run breaks a claim, or nothing can be said about it.
 pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), exit::Failure> {
     let files = Files::open(&args.dir)?;
-    let verdict = check(&files)?;
+    let crashed =
+        |why: anyhow::Error| exit::Failure::verdict(exit::Verdict::Crashed, format!("{why:#}"));
+    let verdict = check(&files).map_err(crashed)?;
     around.screen.show(&Report { run: files.dir(), verdict: &verdict })?;
     conclude(&verdict)
 }

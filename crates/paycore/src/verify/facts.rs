@@ -18,10 +18,10 @@ pub(crate) struct TransferNumber(u64);
 impl TransferNumber {
     /// Packs a name; `None` for one that no cluster of today can have given.
     pub(crate) fn pack(id: TransferId) -> Option<Self> {
-        let fits = id.shard <= SHARD_MAX && id.index >> INDEX_BITS == 0 && id.position <= POSITION_MAX;
-        let bits = u64::from(id.shard) << SHARD_SHIFT
-            | id.index << INDEX_SHIFT
-            | u64::from(id.position);
+        let fits =
+            id.shard <= SHARD_MAX && id.index >> INDEX_BITS == 0 && id.position <= POSITION_MAX;
+        let bits =
+            u64::from(id.shard) << SHARD_SHIFT | id.index << INDEX_SHIFT | u64::from(id.position);
         fits.then_some(Self(bits))
     }
 
@@ -157,7 +157,9 @@ mod tests {
         assert_eq!(transfer.unpack(), id);
         for ending in [
             Ending::Posted(transfer),
-            Ending::Posted(TransferNumber::pack(TransferId { shard: 0, index: 1, position: 0 }).unwrap()),
+            Ending::Posted(
+                TransferNumber::pack(TransferId { shard: 0, index: 1, position: 0 }).unwrap(),
+            ),
             Ending::Rejected(7),
             Ending::NotDone(u16::MAX),
             Ending::Unknown,

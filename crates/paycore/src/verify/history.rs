@@ -177,7 +177,8 @@ impl History {
         let open = Open { f: call.f, transfer, value: call.value, unknown: false };
         if self.open.insert(call.process, open).is_some() {
             let process = call.process;
-            self.well_formed.broken(|| format!("line {line}: process {process} has a call open already"));
+            self.well_formed
+                .broken(|| format!("line {line}: process {process} has a call open already"));
         }
     }
 
@@ -204,7 +205,8 @@ impl History {
         let open = match self.open.remove(&process) {
             Some(open) if open.f == call.f && !open.unknown => open,
             Some(_) | None => {
-                self.well_formed.broken(|| format!("line {line}: process {process} has no such call open"));
+                self.well_formed
+                    .broken(|| format!("line {line}: process {process} has no such call open"));
                 return;
             }
         };

@@ -46,7 +46,10 @@ impl Kept {
         let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         let (endings, rest) = bytes.as_chunks::<8>();
         ensure!(rest.is_empty(), "{} is cut off", path.display());
-        Ok(Self { intents, told: endings.iter().map(|ending| u64::from_le_bytes(*ending)).collect() })
+        Ok(Self {
+            intents,
+            told: endings.iter().map(|ending| u64::from_le_bytes(*ending)).collect(),
+        })
     }
 }
 
@@ -165,7 +168,8 @@ mod tests {
         writer.finish().unwrap();
 
         let (mut lines, mut balances) = (Vec::new(), Vec::new());
-        read_statements(&path, |at, line| lines.push((at, *line)), |a, b| balances.push((a, b))).unwrap();
+        read_statements(&path, |at, line| lines.push((at, *line)), |a, b| balances.push((a, b)))
+            .unwrap();
         assert_eq!(lines, first);
         assert_eq!(balances, [(3, -17), (4, i64::MAX)]);
     }

@@ -52,7 +52,9 @@ impl<'a, R: Requests> Once<'a, R> {
         let found = Found {
             present: Check::of("every acknowledged transfer is in the ledger, on both sides"),
             single: Check::of("no transfer is in the ledger twice"),
-            as_asked: Check::of("every transfer has the accounts and the amount that were asked for"),
+            as_asked: Check::of(
+                "every transfer has the accounts and the amount that were asked for",
+            ),
             refused: Check::of("no refused request moved money"),
             explained: Check::of("every transfer in the ledger was asked for"),
             unknown_applied: 0,
@@ -69,7 +71,9 @@ impl<'a, R: Requests> Once<'a, R> {
         let wanted = self.requests.wanted(n);
         if line.transfer() != wanted {
             let found = line.transfer();
-            self.found.as_asked.broken(|| format!("request {n} asked for {wanted:?}, found {found:?}"));
+            self.found
+                .as_asked
+                .broken(|| format!("request {n} asked for {wanted:?}, found {found:?}"));
         }
         let side = side(line);
         let place = usize::try_from(n).ok().and_then(|n| self.seen.get_mut(n));
@@ -94,7 +98,9 @@ impl<'a, R: Requests> Once<'a, R> {
         let wanted = line.transfer();
         let stranger = self.strangers.entry(transfer).or_insert(Stranger { wanted, sides: 0 });
         if stranger.sides & side(line) != 0 {
-            self.found.single.broken(|| format!("a transfer nobody was told of stands twice: {line:?}"));
+            self.found
+                .single
+                .broken(|| format!("a transfer nobody was told of stands twice: {line:?}"));
         }
         if stranger.wanted != wanted {
             self.found.as_asked.broken(|| format!("the two sides differ: {wanted:?}"));
@@ -111,14 +117,20 @@ impl<'a, R: Requests> Once<'a, R> {
         self.found
     }
 
+    fn seen_of(&self, n: u64) -> u8 {
+        usize::try_from(n).ok().and_then(|n| self.seen.get(n)).copied().unwrap_or(0)
+    }
+
     fn close(&mut self, n: u64) {
-        let seen = usize::try_from(n).ok().and_then(|n| self.seen.get(n)).copied().unwrap_or(0);
+        let seen = self.seen_of(n);
         let found = &mut self.found;
         match self.requests.ending(n) {
             Ending::Posted(_) => {
                 found.present.looked_at(1);
                 if seen != WHOLE {
-                    found.present.broken(|| format!("request {n} was acknowledged, {}", missing(seen)));
+                    found
+                        .present
+                        .broken(|| format!("request {n} was acknowledged, {}", missing(seen)));
                 }
             }
             Ending::Rejected(_) | Ending::NotDone(_) => {
@@ -135,8 +147,8 @@ impl<'a, R: Requests> Once<'a, R> {
         }
     }
 
-    /// A stranger is the work of a request of unknown outcome, a second effect of one that was answered, the effect
-    /// of one that was refused, or nobody's.
+    /// A stranger is the work of a request of unknown outcome, a second effect of one that was answered (or its only
+    /// one, under another name than its caller was told), the effect of one that was refused, or nobody's.
     fn explain_strangers(&mut self) {
         let mut open: HashMap<Wanted, u64> = HashMap::new();
         for (transfer, stranger) in &self.strangers {
@@ -144,21 +156,30 @@ impl<'a, R: Requests> Once<'a, R> {
                 let count = open.entry(stranger.wanted).or_default();
                 *count = count.saturating_add(1);
             } else {
-                self.found.present.broken(|| format!("transfer {transfer}: {}", missing(stranger.sides)));
+                self.found
+                    .present
+                    .broken(|| format!("transfer {transfer}: {}", missing(stranger.sides)));
             }
         }
         let unknown = |ending: &Ending| matches!(ending, Ending::Unknown);
         let posted = |ending: &Ending| matches!(ending, Ending::Posted(_));
         let refused = |ending: &Ending| matches!(ending, Ending::Rejected(_) | Ending::NotDone(_));
         for n in self.matches(&mut open, unknown) {
-            let was_absent = usize::try_from(n).ok().and_then(|n| self.seen.get(n)) == Some(&0);
-            if was_absent {
+            if self.seen_of(n) == 0 {
                 self.found.unknown_absent = self.found.unknown_absent.saturating_sub(1);
                 self.found.unknown_applied = self.found.unknown_applied.saturating_add(1);
             }
         }
         for n in self.matches(&mut open, posted) {
-            self.found.single.broken(|| format!("request {n} was carried out under another name too"));
+            if self.seen_of(n) == WHOLE {
+                self.found
+                    .single
+                    .broken(|| format!("request {n} was carried out under another name too"));
+            } else {
+                self.found
+                    .as_asked
+                    .broken(|| format!("request {n} was told another transfer's name"));
+            }
         }
         for n in self.matches(&mut open, refused) {
             self.found.refused.broken(|| format!("request {n} was refused and carried out"));

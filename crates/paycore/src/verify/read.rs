@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::facts::{Ending, Requests};
@@ -26,11 +27,13 @@ impl Reads {
     pub(super) fn take(&mut self, f: &str, _asked: &Value, answer: Value) {
         let taken = match f {
             "read" => number(&answer).map(|available| self.singles.push(available)),
-            "read-all" => serde_json::from_value::<HashMap<String, i64>>(answer).ok().map(|whole| {
-                let whole = whole.into_iter().map(|(key, has)| (key, i128::from(has)));
-                self.wholes.push(whole.collect());
-            }),
-            _ => ids(answer).map(|ids| self.statements.push(ids)),
+            "read-all" => {
+                serde_json::from_value::<HashMap<String, i64>>(answer).ok().map(|whole| {
+                    let whole = whole.into_iter().map(|(key, has)| (key, i128::from(has)));
+                    self.wholes.push(whole.collect());
+                })
+            }
+            _ => ids(&answer).map(|ids| self.statements.push(ids)),
         };
         if taken.is_none() {
             self.unreadable = self.unreadable.saturating_add(1);
@@ -125,10 +128,7 @@ fn number(answer: &Value) -> Option<i128> {
 }
 
 /// A bare list, or the one in `ids`.
-fn ids(answer: Value) -> Option<Vec<String>> {
-    let list = match answer {
-        Value::Object(mut fields) => fields.remove("ids")?,
-        bare => bare,
-    };
-    serde_json::from_value(list).ok()
+fn ids(answer: &Value) -> Option<Vec<String>> {
+    let list = answer.get("ids").unwrap_or(&answer);
+    Vec::deserialize(list).ok()
 }

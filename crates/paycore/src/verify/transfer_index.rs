@@ -38,7 +38,8 @@ impl TransferIndex {
             let place = index.place(transfer).expect("room was made for it");
             let owner = index.owners.get_mut(place).expect("room was made for it");
             if *owner == 0 {
-                *owner = u32::try_from(n).ok().and_then(|n| n.checked_add(1)).expect("n fits 32 bits");
+                *owner =
+                    u32::try_from(n).ok().and_then(|n| n.checked_add(1)).expect("n fits 32 bits");
             } else {
                 index.shared.push(n);
             }

@@ -118,6 +118,8 @@ impl Verdict {
             (false, 0) => "OK",
             (false, _) => "UNDECIDED",
         };
-        format!("{whole}: {lost} lost, {doubled} doubled, imbalance {imbalance}, {undecided} undecided")
+        format!(
+            "{whole}: {lost} lost, {doubled} doubled, imbalance {imbalance}, {undecided} undecided"
+        )
     }
 }

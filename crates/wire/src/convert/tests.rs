@@ -428,6 +428,14 @@ fn an_outcome_is_looked_up_by_what_the_request_was_about() {
 
 proptest! {
     #[test]
+    fn a_transfers_name_is_its_id(shard in any::<u16>(), index in any::<u64>(), position in any::<u16>(), shift in 0_u32..64) {
+        for index in [index, index >> shift, 0, 9, 10, u64::MAX] {
+            let id = TransferId { shard, index, position };
+            prop_assert_eq!(transfer_name(id), format!("transfers/{id}"));
+        }
+    }
+
+    #[test]
     fn any_text_is_read_or_refused(text in any::<String>(), cut in "[0-9a-f]{0,80}") {
         let _ = key(&text);
         for text in [&text, &format!("acc_{cut}"), &format!("accounts/acc_{text}"), &format!("hold_{cut}")] {

@@ -2,7 +2,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::*;
 use crate::store::{
-    LogTimeMs, MemoryStore, RealFiles, SledStore, Summary,
+    FileNumber, GenerationReader, GenerationWriter, LogTimeMs, MemoryStore, Page, RealFiles,
+    SledStore, Summary,
     sample::{
         self, ACCOUNTS, Records, STEP, all_of, dir, filter_of, histories, history, image, interval,
         item, key, memory_parts, sim_parts, step_of, summary, write,
@@ -140,47 +141,45 @@ fn an_image_that_the_caller_refuses_falls_back() {
 #[test]
 fn pages_that_the_caller_did_not_read_are_checked_too() {
     let disk = SimFiles::default();
-    let newest = shard(&disk, 2).newest().expect("two were written");
-    // The backend says that all is well, but the pages are those of another seal.
-    let other = newest.pages;
-    let parts = Parts { store: Arc::new(Forgetful(sim_parts(&disk).store)), ..sim_parts(&disk) };
+    drop(shard(&disk, 2));
+    let store = Arc::new(Odd { store: sim_parts(&disk).store, is_open_elsewhere: false });
+    let parts = Parts { store, ..sim_parts(&disk) };
     let opened = Checkpoints::open(&dir(), parts, |_, _| Ok(()));
-    assert!(matches!(opened, Err(StoreError::Rebuild { .. })), "{other:?}");
+    assert!(matches!(opened, Err(StoreError::Rebuild { .. })));
 }
 
-/// A backend that loses the last page.
+/// A backend that loses the last page, or finds every generation open elsewhere.
 #[derive(Debug)]
-struct Forgetful(Arc<dyn StateStore>);
+struct Odd {
+    store: Arc<dyn StateStore>,
+    is_open_elsewhere: bool,
+}
 
-struct ForgetfulReader(Box<dyn super::super::GenerationReader>);
+struct OddReader(Box<dyn GenerationReader>);
 
-impl StateStore for Forgetful {
-    fn create(&self, path: &Path) -> Result<Box<dyn super::super::GenerationWriter>, StoreError> {
-        self.0.create(path)
+impl StateStore for Odd {
+    fn create(&self, path: &Path) -> Result<Box<dyn GenerationWriter>, StoreError> {
+        self.store.create(path)
     }
 
-    fn open(
-        &self,
-        path: &Path,
-        seal: u128,
-    ) -> Result<Box<dyn super::super::GenerationReader>, StoreError> {
-        Ok(Box::new(ForgetfulReader(self.0.open(path, seal)?)))
+    fn open(&self, path: &Path, seal: u128) -> Result<Box<dyn GenerationReader>, StoreError> {
+        if self.is_open_elsewhere {
+            return Err(StoreError::StillOpen { path: path.to_path_buf() });
+        }
+        Ok(Box::new(OddReader(self.store.open(path, seal)?)))
     }
 
     fn remove(&self, path: &Path) -> Result<(), StoreError> {
-        self.0.remove(path)
+        self.store.remove(path)
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<String>, StoreError> {
-        self.0.list(dir)
+        self.store.list(dir)
     }
 }
 
-impl super::super::GenerationReader for ForgetfulReader {
-    fn scan<'a>(
-        &'a self,
-        from: &[u8],
-    ) -> Box<dyn Iterator<Item = Result<super::super::Page, StoreError>> + 'a> {
+impl GenerationReader for OddReader {
+    fn scan<'a>(&'a self, from: &[u8]) -> Box<dyn Iterator<Item = Result<Page, StoreError>> + 'a> {
         let mut pages: Vec<_> = self.0.scan(from).collect();
         pages.pop();
         Box::new(pages.into_iter())
@@ -189,6 +188,17 @@ impl super::super::GenerationReader for ForgetfulReader {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.0.get(key)
     }
+}
+
+#[test]
+fn a_second_process_costs_no_checkpoint() {
+    let disk = SimFiles::default();
+    drop(shard(&disk, 2));
+    let before = disk.content();
+    let store = Arc::new(Odd { store: sim_parts(&disk).store, is_open_elsewhere: true });
+    let refused = sample::open(Parts { store, ..sim_parts(&disk) }, &dir());
+    assert!(matches!(refused, Err(StoreError::StillOpen { .. })));
+    assert_eq!(disk.content(), before, "it would be the same for the one before");
 }
 
 #[test]
@@ -347,7 +357,7 @@ fn a_generation_that_is_being_sent_stays_until_it_is_let_go() {
     write(&checkpoints, 3).expect("a whole disk");
     for snapshot in sent {
         assert!(first.exists());
-        let chunk = snapshot.chunk(super::super::FileNumber(0), 0, 1 << 20).expect("readable");
+        let chunk = snapshot.chunk(FileNumber(0), 0, 1 << 20).expect("readable");
         assert_eq!(chunk.bytes.len() as u64, snapshot.offer().checkpoint.pages.stream_len);
     }
     assert!(!first.exists());
@@ -379,6 +389,8 @@ fn a_checkpoint_never_goes_back() {
     writer.record(b"from the future", b"").expect("writable");
     let refused = writer.finish(summary(4));
     assert!(matches!(refused, Err(StoreError::Superseded)), "the interval ends past the image");
+    let refused = checkpoints.begin(interval(2), 0).expect("free").finish(summary(2));
+    assert!(matches!(refused, Err(StoreError::Superseded)), "an older image, without history");
     assert_eq!(disk.content(), before);
     let published = checkpoints.begin(interval(4), 0).expect("free").finish(summary(3));
     assert!(published.is_ok(), "the same index again, without history");

@@ -76,19 +76,15 @@ fn add_all(writer: &mut VolumeWriter, run: &[Arc<Volume>]) -> Result<(), StoreEr
             cursors.push(cursor);
         }
     }
-    // A run is short, so looking at every head beats keeping them in a heap.
-    while let Some(least) = least(&cursors) {
-        if let Some(cursor) = cursors.get_mut(least) {
-            writer.add(cursor.key(), cursor.value())?;
-            if !cursor.advance()? {
-                cursors.remove(least);
-            }
+    // Highest key first: the next record is at the end, and finding a cursor's new place takes few
+    // comparisons.
+    cursors.sort_by(|a, b| b.key().cmp(a.key()));
+    while let Some(mut cursor) = cursors.pop() {
+        writer.add(cursor.key(), cursor.value())?;
+        if cursor.advance()? {
+            let place = cursors.partition_point(|other| other.key() > cursor.key());
+            cursors.insert(place, cursor);
         }
     }
     Ok(())
-}
-
-fn least(cursors: &[Cursor]) -> Option<usize> {
-    let heads = cursors.iter().enumerate();
-    heads.min_by(|(_, a), (_, b)| a.key().cmp(b.key())).map(|(at, _)| at)
 }

@@ -37,7 +37,7 @@ fn frame(requests: usize, deadline: Instant) -> (Frame, oneshot::Receiver<Finish
 }
 
 fn in_ms(ms: u64) -> Instant {
-    Instant::now() + Duration::from_millis(ms)
+    Instant::now().checked_add(Duration::from_millis(ms)).expect("soon")
 }
 
 fn posted() -> Reply {
@@ -74,7 +74,7 @@ async fn what_is_final_is_settled_and_the_rest_goes_again() {
     let mut rest = rest.rest().unwrap();
     assert_eq!(keys(&rest), [1]);
     tokio::time::advance(Duration::from_millis(100)).await;
-    rest.expire(Instant::now(), false);
+    rest.expire(Instant::now(), Failure::DeadlinePassed);
     assert!(rest.rest().is_none());
     assert_eq!(codes(finished), ["posted", "NO_LEADER", "posted", "posted"]);
 }
@@ -86,7 +86,7 @@ async fn after_a_lost_stream_only_the_ledger_may_say_no() {
         frame.lose();
         frame.hear(&[Reply::Failure(failure)], Instant::now());
         tokio::time::advance(Duration::from_millis(100)).await;
-        frame.expire(Instant::now(), false);
+        frame.expire(Instant::now(), Failure::DeadlinePassed);
         assert_eq!(codes(finished), ["OUTCOME_UNKNOWN"], "{failure:?}");
     }
 }
@@ -117,18 +117,18 @@ async fn each_call_has_its_own_deadline() {
     let (first, last) = (soon.deadline, late.deadline);
     let mut frame = draft.seal().unwrap();
     assert_eq!((frame.earliest, frame.latest), (Some(first), last));
-    frame.expire(Instant::now(), false);
+    frame.expire(Instant::now(), Failure::DeadlinePassed);
     assert_eq!(frame.earliest, Some(first), "nothing is due");
 
     tokio::time::advance(Duration::from_millis(10)).await;
-    frame.expire(Instant::now(), false);
+    frame.expire(Instant::now(), Failure::DeadlinePassed);
     assert_eq!(codes(soon_finished), ["DEADLINE_PASSED"; 2]);
     assert_eq!(frame.earliest, Some(last));
     let mut rest = frame.rest().unwrap();
     assert_eq!(keys(&rest), [2]);
 
     tokio::time::advance(Duration::from_millis(40)).await;
-    rest.expire(Instant::now(), true);
+    rest.expire(Instant::now(), Failure::OutcomeUnknown);
     assert_eq!(rest.earliest, None, "all have heard");
     assert_eq!(codes(late_finished), ["OUTCOME_UNKNOWN"], "it was in flight");
 }
@@ -137,7 +137,7 @@ async fn each_call_has_its_own_deadline() {
 async fn the_first_word_stands() {
     let (mut frame, finished) = frame(1, in_ms(10));
     tokio::time::advance(Duration::from_millis(10)).await;
-    frame.expire(Instant::now(), true);
+    frame.expire(Instant::now(), Failure::OutcomeUnknown);
     frame.hear(&[posted()], Instant::now());
     assert_eq!(codes(finished), ["OUTCOME_UNKNOWN"]);
     assert!(frame.rest().is_none());
@@ -152,4 +152,26 @@ async fn a_draft_is_full_at_its_bounds() {
         draft.push(&request(1), &call, place).unwrap();
     }
     assert!(draft.is_full());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_frames_may_become_one() {
+    let (mut first, first_finished) = frame(2, in_ms(100));
+    let (mut second, second_finished) = frame(3, in_ms(10));
+    first.hear(&[posted(), Reply::Failure(Failure::Overloaded)], Instant::now());
+    second.lose();
+    let mut both = first.rest().unwrap();
+    both.absorb(second).unwrap();
+    assert_eq!(keys(&both), [1, 0, 1, 2]);
+    tokio::time::advance(Duration::from_millis(10)).await;
+    both.expire(Instant::now(), Failure::NoLeader);
+    assert_eq!(codes(second_finished), ["OUTCOME_UNKNOWN"; 3]);
+    let mut rest = both.rest().unwrap();
+    assert_eq!(keys(&rest), [1]);
+    rest.hear(&[posted()], Instant::now());
+    assert_eq!(codes(first_finished), ["posted"; 2]);
+
+    let (mut full, _finished) = frame(FRAME_REQUESTS_MAX, in_ms(100));
+    let (more, _finished) = frame(1, in_ms(100));
+    assert!(full.absorb(more).is_err());
 }

@@ -1,12 +1,15 @@
 //! A public door over a ledger in memory, on a thread of its own; it can lie.
 
+#![allow(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
+
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use futures::{Stream, StreamExt};
 use ledger::{
-    Answer, Batch, Books, Command, Ledger, Posting, PostingKey, Rejection, Request as Wanted, Shards, TenantId, Time,
+    Answer, Batch, Books, Command, Ledger, Posting, PostingKey, Rejection, Request as Wanted,
+    Shards, TenantId, Time,
 };
 use tonic::{Request, Response, Status, Streaming};
 use wire::convert::{self, ToIntent};
@@ -51,7 +54,8 @@ impl Door {
         let (shutdown, closing) = tokio::sync::oneshot::channel::<()>();
         let (opened, address) = std::sync::mpsc::channel::<SocketAddr>();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 opened.send(listener.local_addr().unwrap()).unwrap();
@@ -128,18 +132,25 @@ impl State {
                 currency,
             },
         };
-        let is_new = !self.ledger.outcome(&wanted.scoped_key()).is_some();
+        let is_new = self.ledger.outcome(&wanted.scoped_key()).is_none();
         self.transfers += u64::from(is_new);
         let (key, other) = (wanted.key.to_u128(), wanted.key.to_u128() ^ 1);
         match lie {
             Lie::ForgetKeys => {
                 self.transfers += 1;
-                self.apply(with(key.wrapping_add(u128::from(self.transfers) << 100), amount.minor()))
+                self.apply(with(
+                    key.wrapping_add(u128::from(self.transfers) << 100),
+                    amount.minor(),
+                ))
             }
             _ if self.transfers != LIED_ABOUT || !is_new => self.apply(wanted),
             Lie::Lose => {
-                let transfer = ledger::TransferId { shard: 0, index: self.index + 1_000_000, position: 0 };
-                Answer { outcome: Ok(ledger::Posted { transfer, at: self.ledger.now() }), replayed: false }
+                let transfer =
+                    ledger::TransferId { shard: 0, index: self.index + 1_000_000, position: 0 };
+                Answer {
+                    outcome: Ok(ledger::Posted { transfer, at: self.ledger.now() }),
+                    replayed: false,
+                }
             }
             Lie::Double => {
                 self.apply(with(other, amount.minor()));
@@ -226,7 +237,10 @@ impl Payments for Shop {
         Ok(Response::new(answers.boxed()))
     }
 
-    async fn transfer(&self, call: Request<v1::TransferRequest>) -> Result<Response<v1::Posted>, Status> {
+    async fn transfer(
+        &self,
+        call: Request<v1::TransferRequest>,
+    ) -> Result<Response<v1::Posted>, Status> {
         let wanted = intent(call.get_ref())?.request;
         let mood = self.mood();
         if mood == Mood::NotProposed {
@@ -296,7 +310,8 @@ impl Payments for Shop {
         let more = lines.last().filter(|_| lines.len() == limit);
         let next_page_token = more.map(|last| format!("{}-{}", last.key.index, last.key.line));
         let currency = ledger::Currency::CNY;
-        let shown = lines.iter().filter(|line| self.lie != Lie::HideLine || line.key.index != LIED_ABOUT);
+        let shown =
+            lines.iter().filter(|line| self.lie != Lie::HideLine || line.key.index != LIED_ABOUT);
         let postings = shown.map(|line| convert::posting(line, 0, currency).map_err(refused));
         Ok(Response::new(v1::ListPostingsResponse {
             postings: postings.collect::<Result<_, _>>()?,
@@ -305,31 +320,52 @@ impl Payments for Shop {
         }))
     }
 
-    async fn open_account(&self, _: Request<v1::OpenAccountRequest>) -> Result<Response<v1::Posted>, Status> {
+    async fn open_account(
+        &self,
+        _: Request<v1::OpenAccountRequest>,
+    ) -> Result<Response<v1::Posted>, Status> {
         absent()
     }
 
-    async fn freeze_account(&self, _: Request<v1::FreezeAccountRequest>) -> Result<Response<v1::Posted>, Status> {
+    async fn freeze_account(
+        &self,
+        _: Request<v1::FreezeAccountRequest>,
+    ) -> Result<Response<v1::Posted>, Status> {
         absent()
     }
 
-    async fn unfreeze_account(&self, _: Request<v1::UnfreezeAccountRequest>) -> Result<Response<v1::Posted>, Status> {
+    async fn unfreeze_account(
+        &self,
+        _: Request<v1::UnfreezeAccountRequest>,
+    ) -> Result<Response<v1::Posted>, Status> {
         absent()
     }
 
-    async fn close_account(&self, _: Request<v1::CloseAccountRequest>) -> Result<Response<v1::Posted>, Status> {
+    async fn close_account(
+        &self,
+        _: Request<v1::CloseAccountRequest>,
+    ) -> Result<Response<v1::Posted>, Status> {
         absent()
     }
 
-    async fn multi_transfer(&self, _: Request<v1::MultiTransferRequest>) -> Result<Response<v1::Posted>, Status> {
+    async fn multi_transfer(
+        &self,
+        _: Request<v1::MultiTransferRequest>,
+    ) -> Result<Response<v1::Posted>, Status> {
         absent()
     }
 
-    async fn reverse_transfer(&self, _: Request<v1::ReverseTransferRequest>) -> Result<Response<v1::Posted>, Status> {
+    async fn reverse_transfer(
+        &self,
+        _: Request<v1::ReverseTransferRequest>,
+    ) -> Result<Response<v1::Posted>, Status> {
         absent()
     }
 
-    async fn place_hold(&self, _: Request<v1::PlaceHoldRequest>) -> Result<Response<v1::Posted>, Status> {
+    async fn place_hold(
+        &self,
+        _: Request<v1::PlaceHoldRequest>,
+    ) -> Result<Response<v1::Posted>, Status> {
         absent()
     }
 
@@ -337,11 +373,17 @@ impl Payments for Shop {
         absent()
     }
 
-    async fn post_hold(&self, _: Request<v1::PostHoldRequest>) -> Result<Response<v1::Posted>, Status> {
+    async fn post_hold(
+        &self,
+        _: Request<v1::PostHoldRequest>,
+    ) -> Result<Response<v1::Posted>, Status> {
         absent()
     }
 
-    async fn void_hold(&self, _: Request<v1::VoidHoldRequest>) -> Result<Response<v1::Posted>, Status> {
+    async fn void_hold(
+        &self,
+        _: Request<v1::VoidHoldRequest>,
+    ) -> Result<Response<v1::Posted>, Status> {
         absent()
     }
 

@@ -20,7 +20,8 @@ fn every_commands_help_has_an_example_that_parses() {
     let mut count = 0;
     leaves(&Cli::command(), "paycore", &mut |path, command| {
         let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        let example = after.strip_prefix("Example:\n  ").unwrap_or_else(|| panic!("{path}: no example"));
+        let example =
+            after.strip_prefix("Example:\n  ").unwrap_or_else(|| panic!("{path}: no example"));
         assert!(example.starts_with(path), "{path}: the example is of another command: {example}");
         let words = example.split_whitespace().map(std::ffi::OsString::from);
         let parsed = parse(words);

@@ -7,9 +7,8 @@ fn shipped(name: &str) -> PathBuf {
 }
 
 fn read(text: &str) -> Result<Topology, String> {
-    Topology::read(Path::new("t.toml"), text).map_err(|problems| {
-        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    })
+    Topology::read(Path::new("t.toml"), text)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
 const GOOD: &str = r#"
@@ -55,7 +54,10 @@ fn a_misspelt_key_is_refused_with_its_line_and_the_key_that_was_meant() {
         "t.toml:6: unknown key `nodes.0.web`; keys here: id, grpc"
     );
     let text = format!("{GOOD}\n[store]\nkind = \"sleds\"\n");
-    assert_eq!(read(&text).unwrap_err(), "t.toml:11: `store.kind` is `sleds`; did you mean `sled`?");
+    assert_eq!(
+        read(&text).unwrap_err(),
+        "t.toml:11: `store.kind` is `sleds`; did you mean `sled`?"
+    );
 }
 
 #[test]

@@ -16,10 +16,25 @@ const BAD: &[(&[u8], &str, &str, &str)] = &[
     (b"2,\xff2,s1,5.00", "NOT_UTF8", "2", "column 2 (`payer`) is not UTF-8"),
     (b"2,2,s1,\xc3", "NOT_UTF8", "4", "column 4 (`amount`) is not UTF-8"),
     (b"2,2,s1,-5.00", "NEGATIVE_AMOUNT", "4", "column 4 (`amount`) is negative"),
-    (b"2,2,s1,5.000", "TOO_MANY_DECIMALS", "4", "column 4 (`amount`) has 3 decimals, the map allows 2"),
+    (
+        b"2,2,s1,5.000",
+        "TOO_MANY_DECIMALS",
+        "4",
+        "column 4 (`amount`) has 3 decimals, the map allows 2",
+    ),
     (b"2,2,s1,0.00", "ZERO_AMOUNT", "4", "column 4 (`amount`) is zero"),
-    (b"2,2,s1,10000000000000.01", "AMOUNT_TOO_LARGE", "4", "column 4 (`amount`) is more than 10^15 minor units"),
-    (b"2,2,s1,99999999999999999999999999999999", "AMOUNT_TOO_LARGE", "4", "column 4 (`amount`) is more than 10^15 minor units"),
+    (
+        b"2,2,s1,10000000000000.01",
+        "AMOUNT_TOO_LARGE",
+        "4",
+        "column 4 (`amount`) is more than 10^15 minor units",
+    ),
+    (
+        b"2,2,s1,99999999999999999999999999999999",
+        "AMOUNT_TOO_LARGE",
+        "4",
+        "column 4 (`amount`) is more than 10^15 minor units",
+    ),
     (b"2,2,s1,5e3", "NO_AMOUNT", "4", "column 4 (`amount`) is `5e3`, not an amount"),
     (b"2,2,s1,+5", "NO_AMOUNT", "4", "column 4 (`amount`) is `+5`, not an amount"),
     (b"2,2,s1, 5", "NO_AMOUNT", "4", "column 4 (`amount`) is ` 5`, not an amount"),
@@ -48,7 +63,8 @@ async fn each_is_told_by_row_and_column_and_costs_no_other_row_its_payment() {
         let line = file.iter().filter(|byte| **byte == b'\n').count() + 1;
         file.extend_from_slice(row);
         file.push(b'\n');
-        let message = if message.contains(',') { format!("\"{message}\"") } else { (*message).to_owned() };
+        let message =
+            if message.contains(',') { format!("\"{message}\"") } else { (*message).to_owned() };
         wanted.push(format!("{line},,bad,{code},{column},{message},"));
     }
     // Too long for a row, on one line.
@@ -67,7 +83,10 @@ async fn each_is_told_by_row_and_column_and_costs_no_other_row_its_payment() {
     let summary = desk.import(&bank).await.unwrap();
     assert_eq!(desk.report().lines().collect::<Vec<_>>(), wanted);
     let bad = u64::try_from(BAD.len() + 1).unwrap();
-    assert_eq!((summary.tally.rows, summary.tally.bad_rows, summary.tally.posted), (bad + 2, bad, 6));
+    assert_eq!(
+        (summary.tally.rows, summary.tally.bad_rows, summary.tally.posted),
+        (bad + 2, bad, 6)
+    );
     assert_eq!(summary.verdict().unwrap_err().exit(), 2);
     assert_eq!(bank.posted(shop("s1")), Some(6 * 500));
 }
@@ -111,7 +130,10 @@ async fn columns_are_found_by_their_titles() {
     desk.import(&bank).await.unwrap();
     assert_eq!(bank.posted(shop("s1")), Some(3 * 500));
     for (header, part) in [
-        ("To,amount,From acount\n", "no column has the title `From account`; did you mean `From acount`?"),
+        (
+            "To,amount,From acount\n",
+            "no column has the title `From account`; did you mean `From acount`?",
+        ),
         ("To,amont,From account\n", "there is no column `amount`; did you mean `amont`?"),
         ("To,amount,From account,To\n", "two columns with the title `To`"),
         ("", "is empty"),

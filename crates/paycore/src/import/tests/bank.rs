@@ -1,11 +1,13 @@
 //! A sink that is a ledger in memory, and answers as well as it is told to.
 
+#![allow(clippy::arithmetic_side_effects, reason = "a test that overflows has failed")]
+
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use ledger::{
-    AccountId, AccountKind, Answer, Batch, Books, Command, Currency, Ledger, Request, Shards, TenantId,
-    Time,
+    AccountId, AccountKind, Answer, Batch, Books, Command, Currency, Ledger, Request, Shards,
+    TenantId, Time,
 };
 
 use crate::import::sink::{Order, PaymentSink, Unheard, Verdict, What};
@@ -138,9 +140,8 @@ fn request(order: &Order) -> Request {
 fn verdict(answer: Answer) -> Verdict {
     match answer.outcome {
         Ok(_) => Verdict::Posted { replayed: answer.replayed },
-        Err(rejection) => Verdict::Rejected {
-            code: rejection.code().to_owned(),
-            message: rejection.to_string(),
-        },
+        Err(rejection) => {
+            Verdict::Rejected { code: rejection.code().to_owned(), message: rejection.to_string() }
+        }
     }
 }

@@ -17,7 +17,8 @@ async fn a_year_of_standing_orders_is_paid_to_the_cent() {
     let file = Path::new(&data).join("berka/fin_order.tsv");
     let text = std::fs::read_to_string(&file).unwrap();
     // By other means than the importer's: an amount without its point, counted twelve times.
-    let cents = |line: &str| line.split('\t').nth(4).unwrap().replace('.', "").parse::<u128>().unwrap();
+    let cents =
+        |line: &str| line.split('\t').nth(4).unwrap().replace('.', "").parse::<u128>().unwrap();
     let year = text.lines().map(cents).sum::<u128>() * 12;
 
     let home = tempfile::tempdir().unwrap();
@@ -31,7 +32,10 @@ async fn a_year_of_standing_orders_is_paid_to_the_cent() {
     let bank = Bank::reliable();
     for again in [false, true] {
         let import = job.clone().prepare(quiet()).unwrap();
-        let summary = import.carry_out(&bank, Duration::from_secs(600), std::future::pending()).await.unwrap();
+        let summary = import
+            .carry_out(&bank, Duration::from_secs(600), std::future::pending())
+            .await
+            .unwrap();
         assert_eq!(summary.verdict(), Ok(()));
         let tally = &summary.tally;
         assert_eq!((tally.rows, tally.payments), (6_471, 77_652));

@@ -116,7 +116,8 @@ fn without_the_books_nothing_is_decided() {
 
 #[test]
 fn a_history_that_is_none_decides_nothing() {
-    let goes_back = verdict(&[invoke(1, "t1", 1, 9), ended("ok", 1, "", 8), journal(&[("t1", 1)], 99, 1)]);
+    let goes_back =
+        verdict(&[invoke(1, "t1", 1, 9), ended("ok", 1, "", 8), journal(&[("t1", 1)], 99, 1)]);
     assert_eq!((goes_back.undecided, goes_back.is_violated()), (1, false));
     let after_info = verdict(&[
         invoke(1, "t1", 1, 1),

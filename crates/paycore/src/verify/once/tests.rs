@@ -1,5 +1,7 @@
 //! Planted runs: each is wrong in one way, and the check must say which.
 
+#![allow(clippy::arithmetic_side_effects, reason = "small numbers of a test")]
+
 use super::super::facts::TransferNumber;
 use super::*;
 
@@ -139,7 +141,8 @@ fn an_unknown_outcome_may_turn_out_either_way_but_only_once() {
 
 #[test]
 fn what_nobody_asked_for_is_unexplained() {
-    let (verdict, ..) = verdict(vec![posted(0)], &[0], &[Wanted { debit: 2, credit: 1, amount: 9 }]);
+    let (verdict, ..) =
+        verdict(vec![posted(0)], &[0], &[Wanted { debit: 2, credit: 1, amount: 9 }]);
     assert_eq!((verdict.unexplained, verdict.doubled), (1, 0));
 }
 
