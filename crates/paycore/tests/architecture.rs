@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// What each of these may never pull in, however indirectly: the ledger does no IO (A1), group commit is a leaf.
 const ABSENT: &[(&str, &[&str])] = &[
-    ("ledger", &["tokio", "rand", "actix", "openraft", "sled", "tonic"]),
+    ("ledger", &["tokio", "actix", "openraft", "sled", "tonic"]),
     ("group-commit", &["tokio", "ledger"]),
     ("gateway", &["shard", "consensus", "actix", "openraft", "sled"]),
     ("client", &["gateway", "shard", "consensus", "openraft", "sled"]),

@@ -1,6 +1,11 @@
 //! The command line as a shell sees it: exit codes, stdout, stderr. Nothing here needs a running cluster.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::path::PathBuf;
 

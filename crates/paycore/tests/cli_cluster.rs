@@ -1,6 +1,11 @@
 //! The command line against a running cluster: three replicas and a gateway, as `paycore demo` starts them.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;

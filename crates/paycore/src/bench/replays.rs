@@ -113,7 +113,7 @@ impl Asker<'_> {
                 match heard {
                     Heard::Failed { .. } => again.push((n, told)),
                     Heard::Posted { .. } | Heard::Rejected { .. } => {
-                        answers.push((n, told, Some(heard)))
+                        answers.push((n, told, Some(heard)));
                     }
                 }
             }

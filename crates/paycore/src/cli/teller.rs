@@ -132,7 +132,6 @@ fn told(error: client::Error, currency: Option<Currency>) -> Failure {
     let failure = Failure::from(error);
     let Some(currency) = currency else { return failure };
     let money = |minor: u64| money(i128::from(minor), currency);
-    #[expect(clippy::wildcard_enum_match_arm, reason = "no other rejection names amounts")]
     match rejection {
         Some(Rejection::Insufficient { available, requested }) => failure.saying(format!(
             "{} available, {} requested",

@@ -129,6 +129,6 @@ fn number(answer: &Value) -> Option<i128> {
 
 /// A bare list, or the one in `ids`.
 fn ids(answer: &Value) -> Option<Vec<String>> {
-    let list = answer.get("ids").unwrap_or(&answer);
+    let list = answer.get("ids").unwrap_or(answer);
     Vec::deserialize(list).ok()
 }
