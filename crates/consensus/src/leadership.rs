@@ -23,6 +23,13 @@ pub struct Leadership {
     pub leads: bool,
 }
 
+impl Leadership {
+    fn of(term: u64, leader: Option<u64>, is_leader: bool, applied_term: u64) -> Self {
+        // Terms only grow along a log: who has applied an entry of the current one has applied all before it.
+        Self { term, leader, leads: is_leader && applied_term == term }
+    }
+}
+
 /// Keeps `shown` up to date until the group ends. Unless the node is going down, its end stops the node.
 pub(crate) async fn follow(
     host: Arc<Host>,
@@ -34,10 +41,14 @@ pub(crate) async fn follow(
     loop {
         let now = {
             let server = server.borrow_watched();
-            let term = server.vote.leader_id.term;
+            let applied_term = *applied_term.borrow_and_update();
             let is_leader = server.state == ServerState::Leader;
-            let leads = is_leader && *applied_term.borrow_and_update() == term;
-            Leadership { term, leader: server.current_leader, leads }
+            Leadership::of(
+                server.vote.leader_id.term,
+                server.current_leader,
+                is_leader,
+                applied_term,
+            )
         };
         shown.send_if_modified(|shown| std::mem::replace(shown, now) != now);
         tokio::select! {
@@ -50,5 +61,20 @@ pub(crate) async fn follow(
         let state = host.raft.metrics().borrow_watched().running_state.clone();
         let error = state.err().map_or_else(|| "it ended".into(), |fatal| fatal.to_string().into());
         host.shard.stop.stop(StopReason::Raft { shard: host.shard.number, error });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_leads_once_it_has_applied_an_entry_of_its_own_term() {
+        let leads =
+            |is_leader, applied_term| Leadership::of(7, Some(1), is_leader, applied_term).leads;
+        assert!(!leads(true, 6), "what an earlier leader committed may not be here yet");
+        assert!(leads(true, 7));
+        assert!(!leads(false, 7), "a follower has applied the same entry");
+        assert!(!leads(true, 0), "nothing applied since the start");
     }
 }

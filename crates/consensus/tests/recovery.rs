@@ -47,7 +47,17 @@ async fn a_restart_begins_at_the_checkpoint_and_the_log_is_purged_up_to_the_olde
     let second = cluster.replica(1, 0).checkpoint().await.unwrap();
     assert!(first < second);
     eventually("the log is purged", || cluster.replica(1, 0).status().purged == Some(first)).await;
+    // What a volume has leaves memory, and is still found.
+    let memory_has = |number| {
+        let scoped = transfer(key(number, NOON + number), 1, 2, 1).scoped_key();
+        cluster.replica(1, 0).with_ledger(|ledger| ledger.outcome(&scoped).is_some())
+    };
+    assert_eq!((memory_has(12), memory_has(50)), (false, false));
+    let paid = transfer(key(12, NOON + 12), 1, 2, 1);
+    let again = cluster.propose(0, &batch(NOON, vec![paid])).await;
+    assert!(again.answers[0].replayed, "{:?}", again.answers);
     let last = history(&cluster, 70, 30).await;
+    assert!(memory_has(75));
 
     cluster.stop(1).await;
     cluster.start_all().await;

@@ -153,8 +153,7 @@ async fn without_a_leader_the_deadline_says_so() {
     let request = within(Duration::from_secs(1), transfer("t", &lin, &wang, 1));
     let refused = cluster.client.transfer(request).await.unwrap_err();
     assert_eq!((code(&refused), refused.code()), ("NO_LEADER", tonic::Code::Unavailable));
-    let took = begun.elapsed();
-    assert!((900..1_000).contains(&took.as_millis()), "{took:?}");
+    assert!(begun.elapsed() >= Duration::from_millis(900), "it waited for a leader");
     let read = v1::GetAccountRequest { name: lin.clone(), stale_ok: false };
     let refused = cluster.client.get_account(within(Duration::from_secs(1), read)).await;
     assert_eq!(code(&refused.unwrap_err()), "NO_LEADER");

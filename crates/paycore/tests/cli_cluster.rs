@@ -25,17 +25,21 @@ struct Demo {
 impl Demo {
     fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
+        // What it says about itself goes to a file: a pipe that nobody reads would block it in the end.
+        let log = home.path().join("demo.log");
         let mut child = command(&home, "")
             .args(["demo", "--random-ports"])
             .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
         // Its last words before it is ready for ours name the gateway's door.
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = lines.find_map(|line| line.ok().filter(|line| line.contains("--endpoint ")));
-        let endpoint =
-            line.expect("the demo starts").split("--endpoint ").nth(1).unwrap().trim().to_owned();
-        // Nobody reads on; what is said from here is lost, and must not block it.
+        let Some(line) = line else {
+            panic!("the demo does not start: {}", std::fs::read_to_string(&log).unwrap());
+        };
+        let endpoint = line.split("--endpoint ").nth(1).unwrap().trim().to_owned();
         std::thread::spawn(move || lines.for_each(drop));
         Self { home, child, endpoint }
     }

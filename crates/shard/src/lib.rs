@@ -4,12 +4,12 @@
 //! Requests come in frames, one message a frame, and every record of a frame passes three places:
 //!
 //! 1. The *flights*: a request that is in flight already is joined, not proposed twice.
-//! 2. Its account's *place in the queue* ([`places`]): an account with too much in flight waits in an actor of its own,
+//! 2. Its account's *place in the queue* (`places.rs`): an account with too much in flight waits in an actor of its own,
 //!    with a mailbox of its own, so that it cannot starve its shard.
 //! 3. The *group commit*, which turns whatever waits into one log entry after another.
 //!
 //! All of it is one plain value, the [`Desk`], which is told what happened and says what to do; actix is only its shell
-//! ([`actor`]). Nothing here holds truth (A3): a reign ends, the desk is dropped, and no money has moved. Whoever waited
+//! (`actor.rs`). Nothing here holds truth (A3): a reign ends, the desk is dropped, and no money has moved. Whoever waited
 //! then hears that the outcome is unknown, or that nothing was proposed; never nothing.
 
 mod account;
