@@ -115,7 +115,9 @@ async fn hand_over(desk: &Desk, host: &Host) {
         let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
         let matched = metrics.replication.iter().flatten();
         matched
-            .filter(|(node, _)| **node != desk.roster.node && voters.contains(node))
+            .filter(|(node, matched)| {
+                **node != desk.roster.node && voters.contains(node) && matched.is_some()
+            })
             .max_by_key(|(_, matched)| **matched)
             .map(|(node, _)| *node)
     };

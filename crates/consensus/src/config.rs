@@ -72,9 +72,10 @@ pub enum StoreKind {
 pub struct Timing {
     /// Between two heartbeats.
     pub heartbeat_ms: u64,
-    /// A follower that hears nothing stands for election after this, at the earliest,
+    /// A follower that hears nothing stands for election after this, at the earliest: three heartbeats past half of the
+    /// latest, or later. The first half is the leader's lease, and what is drawn comes on top of it.
     pub election_min_ms: u64,
-    /// and after this at the latest.
+    /// And after this at the latest.
     pub election_max_ms: u64,
     /// How long a follower may take to check and install a snapshot.
     pub install_snapshot_ms: u64,
@@ -84,7 +85,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             heartbeat_ms: 200,
-            election_min_ms: 1_000,
+            election_min_ms: 1_600,
             election_max_ms: 2_000,
             // 1.3 GB are written, synced and read again in 10 s on a slow disk; a shard may be some times larger.
             install_snapshot_ms: 120_000,

@@ -54,8 +54,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     let mut log = around.settings.log.clone();
     if log.level == "info" {
-        // The screen belongs to the demo; what goes wrong is still said.
-        log.level = "warn".to_owned();
+        // The screen belongs to the demo; what goes wrong is still said, but for what is usual in a first second: a
+        // node that knocks before the other has opened.
+        log.level = "warn,openraft=error".to_owned();
     }
     crate::server::begin_logging(&log)?;
     let temporary =
@@ -126,7 +127,8 @@ fn start(
     let name = |what: &str| std::thread::Builder::new().name(what.to_owned());
     for spec in &topology.nodes {
         let data = data.join(format!("n{}", spec.id));
-        let plan = node::Plan { topology: topology.clone(), id: spec.id, data };
+        let topology = topology.clone();
+        let plan = node::Plan { topology, id: spec.id, data, hands_over: false };
         let asked = asked(stopping.clone());
         let thread = name(&format!("n{}", spec.id))
             .spawn(move || actix::System::new().block_on(node::serve(plan, asked)));

@@ -171,7 +171,8 @@ fn write_posting(posting: &Posting) -> WirePosting {
 
 fn status(node_id: u64, leader: Option<Leader>, replica: &Replica) -> ReplyAnswer {
     let status = replica.status();
-    let (applied_index, digest) = replica.with_ledger(|ledger| (ledger.index(), ledger.digest()));
+    // No entry is applied between the two: apply runs on this thread.
+    let digest = replica.with_ledger(ledger::Ledger::digest);
     ReplyAnswer::Status(ReplicaStatus {
         node_id,
         term: status.term,
@@ -179,10 +180,11 @@ fn status(node_id: u64, leader: Option<Leader>, replica: &Replica) -> ReplyAnswe
         leads: replica.leadership().borrow().leads,
         last_log_index: status.last_log.unwrap_or(0),
         committed_index: status.committed.unwrap_or(0),
-        applied_index,
+        applied_index: status.applied,
         checkpoint_index: status.checkpoint.unwrap_or(0),
         digest: digest.to_be_bytes().to_vec().into(),
         log_bytes: status.log_bytes,
+        purged_index: status.purged.unwrap_or(0),
     })
 }
 

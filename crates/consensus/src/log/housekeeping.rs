@@ -38,9 +38,14 @@ pub(crate) trait Housekeeping: Send {
     fn release(&mut self) -> Option<Spare>;
 }
 
+/// How long a log's first segment is; each of the next is twice as long as the one before, until
+/// they have their full length. So a new node starts at once, and a small log is small.
+const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
+
 /// The work itself.
 pub(crate) struct Workshop<D> {
     pub(crate) disk: Arc<D>,
+    /// The full length of a segment.
     pub(crate) segment_bytes: u64,
 }
 
@@ -48,9 +53,16 @@ impl<D: Disk> Workshop<D> {
     /// Makes a segment of zeros, durable in bytes and name before anybody may use it.
     pub(crate) fn prepare(&self, number: u32) -> Result<Spare, LogError> {
         let file = NamedFile::create(&*self.disk, &segment_name(number))?;
-        file.zero(0, self.segment_bytes)?;
+        let len = self.len_of(number);
+        file.zero(0, len)?;
         sync_dir(&*self.disk)?;
-        Ok(Spare { number, file, len: self.segment_bytes })
+        Ok(Spare { number, file, len })
+    }
+
+    /// How long a segment is made, unless a frame needs a longer one.
+    fn len_of(&self, number: u32) -> u64 {
+        let doubled = 1_u64.checked_shl(number.saturating_sub(1)).unwrap_or(u64::MAX);
+        FIRST_SEGMENT_BYTES.saturating_mul(doubled).min(self.segment_bytes)
     }
 
     fn unlink(&self, number: u32) -> Result<(), LogError> {

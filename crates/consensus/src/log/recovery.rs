@@ -19,7 +19,7 @@ use super::{
         DiskId, Front, HEAD_LEN, Head, IDENTITY, decode_identity, encode_identity, salt,
         segment_name, segment_number,
     },
-    housekeeping::{Spare, Workshop},
+    housekeeping::Workshop,
     index::Index,
     replay::{End, Fresh, InLog, Replay, Revived},
     segment::{Retained, written},
@@ -66,7 +66,6 @@ pub(crate) struct Restored {
     pub(crate) index: Index,
     pub(crate) retained: Retained,
     pub(crate) active: Active,
-    pub(crate) spare: Option<Spare>,
     pub(crate) sequence: u64,
     pub(crate) stream_end: u64,
     /// The last frame says something, and nothing proves it.
@@ -119,7 +118,7 @@ pub(crate) fn restore<D: Disk>(
         replay.segment(*number, InLog { is_succeeded, is_alone: numbers.len() == 1 })?;
     }
     replay.check_absent(numbers.first().copied().unwrap_or(1))?;
-    let mut restored = finish(workshop, replay, fresh)?;
+    let mut restored = finish(replay, fresh)?;
     restored.recovered.disk_id = disk_id;
     restored.recovered.is_new = is_new;
     Ok(restored)
@@ -182,11 +181,7 @@ fn contiguous(numbers: &[u32]) -> Result<(), LogError> {
 }
 
 /// All is judged: cuts what is torn, makes durable what is shown, and hands over.
-fn finish<D: Disk>(
-    workshop: &Workshop<D>,
-    replay: Replay<'_, D>,
-    fresh: Option<Fresh>,
-) -> Result<Restored, LogError> {
+fn finish<D: Disk>(replay: Replay<'_, D>, fresh: Option<Fresh>) -> Result<Restored, LogError> {
     let end = replay.end.as_ref();
     let end = end.expect("the newest segment is taken off the list only if there is another");
     let mut cut = make_durable(&replay, end)?;
@@ -197,16 +192,13 @@ fn finish<D: Disk>(
         len: replay.bytes.len() as u64,
     };
     let needs_seal = end.needs_seal;
-    let mut spare = None;
-    if let Some(Fresh { number, file, len, dirty }) = fresh {
+    if let Some(Fresh { number, file, dirty }) = fresh {
         if dirty > 0 {
-            file.zero(0, dirty)?;
             let sequence = replay.sequence;
             cut = Some(Cut { file: file.name.to_string(), offset: 0, bytes: dirty, sequence });
         }
-        // Made, but perhaps not to its end. What no sync has covered, its head's will.
-        file.zero(len, workshop.segment_bytes)?;
-        spare = Some(Spare { number, file, len: len.max(workshop.segment_bytes) });
+        // Whether its zeros are durable nobody can tell any more. What it could prove is proven and durable by now.
+        unlink(replay.disk, &segment_name(number))?;
     }
     sync_dir(replay.disk)?;
 
@@ -229,7 +221,6 @@ fn finish<D: Disk>(
         index: replay.index,
         retained: replay.retained,
         active,
-        spare,
         sequence: replay.sequence,
         stream_end: replay.stream_end,
         needs_seal,

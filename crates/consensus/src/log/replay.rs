@@ -23,7 +23,6 @@ use super::{
 pub(super) struct Fresh {
     pub(super) number: u32,
     pub(super) file: NamedFile,
-    pub(super) len: u64,
     /// How many bytes a torn write of its head left in it.
     pub(super) dirty: u64,
 }
@@ -109,8 +108,8 @@ impl<'d, D: Disk> Replay<'d, D> {
             return Err(corrupt(&file, 0, Damage::Head));
         }
         numbers.pop();
-        let (len, dirty) = (self.bytes.len() as u64, written(&self.bytes) as u64);
-        Ok(Some(Fresh { number, file, len, dirty }))
+        let dirty = written(&self.bytes) as u64;
+        Ok(Some(Fresh { number, file, dirty }))
     }
 
     /// Follows one segment in use.

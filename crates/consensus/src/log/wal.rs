@@ -30,8 +30,8 @@ use super::{
 /// The sizes of a log.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How long a segment is. 64 MiB are zeroed in a fraction of a second, and are the grain in
-    /// which purged space comes back.
+    /// How long a segment is, once the log has grown. 64 MiB are zeroed in a fraction of a second,
+    /// and are the grain in which purged space comes back.
     pub segment_bytes: u64,
     /// How many bytes of the latest entries stay in memory, all groups together, so that
     /// replication reads no disk unless a follower lags. Each entry counts for a little more than
@@ -142,7 +142,7 @@ impl<D: Disk> Wal<D> {
             disk,
             options,
             salt: restored.salt,
-            house: Box::new(OnTheSpot { workshop, spare: restored.spare }),
+            house: Box::new(OnTheSpot { workshop, spare: None }),
             failure: Arc::default(),
             index: Arc::new(restored.index),
             groups: restored.groups,
@@ -164,7 +164,6 @@ impl<D: Disk> Wal<D> {
             // it rots.
             wal.write_frame()?;
         }
-        wal.house.prepare(wal.active.number.saturating_add(1))?;
         Ok((wal, restored.recovered))
     }
 

@@ -265,13 +265,15 @@ fn raft_error(shard: u16, error: &dyn std::error::Error) -> StopReason {
 
 fn raft_config(group: u16, config: &NodeConfig) -> Result<Config, openraft::ConfigError> {
     let timing = config.timing;
+    // Its lease is as long as its longest time-out, and only when the lease is over does a time-out begin.
+    let lease_ms = timing.election_max_ms / 2;
     let config = Config {
         cluster_name: format!("shard-{group}"),
         heartbeat_interval: timing.heartbeat_ms,
         // Entries that a follower acknowledged tell it as much as a heartbeat would.
         heartbeat_min_interval: Some(timing.heartbeat_ms),
-        election_timeout_min: timing.election_min_ms,
-        election_timeout_max: timing.election_max_ms,
+        election_timeout_min: timing.election_min_ms.saturating_sub(lease_ms),
+        election_timeout_max: lease_ms,
         install_snapshot_timeout: timing.install_snapshot_ms,
         max_payload_entries: MESSAGE_ENTRIES_MAX,
         max_append_entries: Some(APPEND_ENTRIES_MAX),

@@ -106,8 +106,8 @@ impl Cluster {
         config.checkpoint = self.checkpoint;
         config.log.segment_bytes = 4 << 20;
         config.timing = Timing {
-            election_min_ms: 500,
-            election_max_ms: 900,
+            election_min_ms: 800,
+            election_max_ms: 1_000,
             heartbeat_ms: 100,
             ..config.timing
         };

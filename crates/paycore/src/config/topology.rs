@@ -73,7 +73,7 @@ pub(crate) struct Consensus {
 
 impl Default for Consensus {
     fn default() -> Self {
-        Self { heartbeat_ms: 200, election_min_ms: 1_000, election_max_ms: 2_000 }
+        Self { heartbeat_ms: 200, election_min_ms: 1_600, election_max_ms: 2_000 }
     }
 }
 
@@ -225,11 +225,12 @@ impl Topology {
 impl Consensus {
     fn wrong(&self) -> Option<String> {
         let Self { heartbeat_ms, election_min_ms, election_max_ms } = *self;
-        // One lost heartbeat must not start an election.
-        if heartbeat_ms == 0 || election_min_ms < heartbeat_ms.saturating_mul(2) {
+        // Half of the time is the leader's lease; in the other, one lost heartbeat must not start an election.
+        let earliest_ms = (election_max_ms / 2).saturating_add(heartbeat_ms.saturating_mul(3));
+        if heartbeat_ms == 0 || election_min_ms < earliest_ms {
             return Some(format!(
-                "`consensus`: elections after {election_min_ms} ms, heartbeats every {heartbeat_ms} ms; \
-                 the former must be at least twice the latter"
+                "`consensus`: elections after {election_min_ms} to {election_max_ms} ms, heartbeats every \
+                 {heartbeat_ms} ms; the earliest must be three heartbeats past half of the latest"
             ));
         }
         (election_max_ms <= election_min_ms).then(|| {

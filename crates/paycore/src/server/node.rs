@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use consensus::{CheckpointOptions, Node, NodeConfig, StopReason, Timing};
+use consensus::{CheckpointOptions, Node, NodeConfig, Replica, ReplicaStatus, StopReason, Timing};
 use futures::StreamExt as _;
 use ledger::Shards;
 use shard::{Addresses, Drain, Shard, ShardDoors, shard_server};
@@ -21,8 +21,11 @@ use crate::cli::Invocation;
 use crate::config::{StoreKind, Topology};
 use crate::exit::Failure;
 
-/// How long a node that is asked to stop waits for another to take over the lead.
+/// How long a node that is asked to stop waits for others to take over what it leads.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+
+/// How long it waits for one of them: one that lives needs a round trip and a sync.
+const HEIR_MAX: Duration = Duration::from_secs(1);
 
 /// Run one node of a cluster
 ///
@@ -55,7 +58,7 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
         .or(settings.node.id)
         .ok_or_else(|| Failure::usage("which node is this? Say --id N, or set node.id"))?;
     let data = args.data.clone().unwrap_or_else(|| settings.node.data_dir.clone());
-    let plan = Plan { topology, id, data };
+    let plan = Plan { topology, id, data, hands_over: true };
     actix::System::new().block_on(serve(plan, super::asked_to_stop()))
 }
 
@@ -68,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) id: u64,
     /// Where it keeps what it knows.
     pub(crate) data: PathBuf,
+    /// Whether it hands over what it leads when it is asked to stop; of no use when all nodes stop together.
+    pub(crate) hands_over: bool,
 }
 
 impl Plan {
@@ -126,7 +131,7 @@ pub(crate) async fn serve(
     }));
 
     let ended = live(&plan, &node, (&doors, &addresses), asked).await;
-    if ended.is_ok() {
+    if ended.is_ok() && plan.hands_over {
         hand_over(&node, &doors).await;
     }
     let _ = stop.send(());
@@ -186,18 +191,30 @@ async fn hand_over(node: &Node, doors: &OnceLock<BTreeMap<u32, ShardDoors>>) {
     }
     let handing_over = async {
         for door in doors.values() {
-            let mut leadership = door.replica.leadership();
-            if !leadership.borrow().leads {
-                continue;
-            }
-            let voters = door.replica.status().voters;
-            if let Some(other) = voters.into_iter().find(|voter| *voter != node.id()) {
-                door.replica.transfer_leadership(other).await;
-                let _ = leadership.wait_for(|leadership| !leadership.leads).await;
-            }
+            bequeath(&door.replica).await;
         }
     };
     if tokio::time::timeout(HAND_OVER_MAX, handing_over).await.is_err() {
         tracing::warn!(node = node.id(), "nobody took over the lead in time");
     }
+}
+
+/// Asks the others to lead a shard, the one that has most of it first, until one does.
+async fn bequeath(replica: &Replica) {
+    let mut leadership = replica.leadership();
+    if !leadership.borrow().leads {
+        return;
+    }
+    let ReplicaStatus { voters, mut matched, .. } = replica.status();
+    matched.retain(|(node, matched)| matched.is_some() && voters.contains(node));
+    matched.sort_by_key(|(_, matched)| std::cmp::Reverse(*matched));
+    let own = leadership.borrow().leader;
+    for (heir, _) in matched.into_iter().filter(|(node, _)| Some(*node) != own) {
+        replica.transfer_leadership(heir).await;
+        let over = leadership.wait_for(|leadership| !leadership.leads);
+        if tokio::time::timeout(HEIR_MAX, over).await.is_ok() {
+            return;
+        }
+    }
+    tracing::warn!(shard = replica.shard(), "nobody took over the lead");
 }

@@ -30,6 +30,10 @@ fn an_account_of_a_small_log() {
     ];
     run.steps(&steps).expect("the disk works");
     assert_eq!(lines(&disk), EXPECTED);
+
+    let steps = [Step::Append { group: 2, count: 1, size: 300 }, Step::Commit];
+    run.steps(&steps).expect("the disk works");
+    assert_eq!(lines(&disk), EXPECTED_ONE_SEGMENT_ON);
 }
 
 const EXPECTED: &str = "\
@@ -45,7 +49,22 @@ segment 0000000001.log: 640 bytes, begins with frame 1
     purge up to group 2 index 0: offset 260, 8 bytes
     committed group 1 index 0: offset 292, 8 bytes
   end: 0000000001.log, offset 324, 316 bytes free
-segment 0000000002.log: 640 bytes, not used yet
+";
+
+const EXPECTED_ONE_SEGMENT_ON: &str = "\
+identity 7369787465656e206279746573206964
+segment 0000000002.log: 640 bytes, begins with frame 4
+    vote group 1 index 0: offset 40, 8 bytes
+    committed group 1 index 0: offset 72, 8 bytes
+    begin at group 1 index 0: offset 104, 0 bytes
+    next is group 1 index 0: offset 128, 0 bytes
+    purge up to group 2 index 0: offset 152, 8 bytes
+    begin at group 2 index 1: offset 184, 0 bytes
+    next is group 2 index 1: offset 208, 0 bytes
+  frame 4: 0000000002.log, offset 232, 356 bytes
+    append group 2 index 1: offset 264, 300 bytes
+  end: 0000000002.log, offset 588, 52 bytes free
+segment 0000000003.log: 640 bytes, not used yet
 ";
 
 #[test]

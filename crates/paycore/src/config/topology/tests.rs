@@ -91,9 +91,10 @@ fn what_cannot_work_is_refused_all_at_once() {
         "t.toml: gateway 1's `grpc` is `127.0.0.1:7101`, which something else has"
     );
     for (consensus, part) in [
-        ("heartbeat_ms = 0", "at least twice"),
-        ("heartbeat_ms = 501", "at least twice"),
-        ("election_max_ms = 1000", "without a spread"),
+        ("heartbeat_ms = 0", "three heartbeats"),
+        ("heartbeat_ms = 201", "three heartbeats"),
+        ("election_max_ms = 2100", "three heartbeats"),
+        ("election_max_ms = 1600", "without a spread"),
     ] {
         let wrong = read(&format!("{GOOD}\n[consensus]\n{consensus}\n")).unwrap_err();
         assert!(wrong.contains(part), "{wrong}");
