@@ -195,6 +195,10 @@ fn an_old_image_loads_for_ever() {
     }
     let mut ledger = restore.finish().unwrap();
     ledger.audit().unwrap();
+    let payer = ledger.account(&world::account(1)).unwrap();
+    assert_eq!((payer.posted, payer.held, payer.holds), (34_064, 999, 1));
+    assert_eq!((payer.opened_at, payer.version), (Time(1_767_225_600_005), 18));
+    assert_eq!(ledger.now(), Time(1_767_225_600_115));
     // What every key was answered then, it is answered now.
     let mut requests = Vec::new();
     for (record, answer) in &said {

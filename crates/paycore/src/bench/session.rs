@@ -119,7 +119,7 @@ impl<'a> Session<'a> {
         let mut bytes = Vec::new();
         let mut turn = Turn::Send;
         while self.open.len() < self.manner.inflight {
-            let mut items = Vec::new();
+            let mut items = Vec::with_capacity(self.manner.batch);
             let mut load = self.load.borrow_mut();
             turn = load.take(self.manner.batch, &mut items);
             if turn != Turn::Send {

@@ -3,9 +3,9 @@
 //! Accounts are read many at a time, each page by page from its newest line to its opening balance. Each page goes
 //! straight to the checkers; nothing is gathered but what the run's files keep.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use futures::StreamExt;
@@ -126,7 +126,7 @@ pub(super) async fn check(
     let total = findings.balances.total();
     let unread = findings.balances.unread();
     report_shared(&findings.index, kept.count(), verdict);
-    findings.once.finish().report(verdict);
+    findings.once.finish().report(unread == 0, verdict);
     verdict.add(findings.chains, |verdict| &mut verdict.broken_books);
     verdict.add(findings.named, |verdict| &mut verdict.broken_books);
     findings.balances.report(verdict);
@@ -163,7 +163,11 @@ async fn read_account(
     let mut token = String::new();
     loop {
         let Ok(page) = reader.page(id, token).await else { return };
-        let PageAnswer { postings, next_page_token } = page;
+        let Some(PageAnswer { postings, next_page_token }) = page else {
+            let why = || format!("account {account} was opened, and is not there");
+            findings.borrow_mut().chains.broken(why);
+            return;
+        };
         let taken = findings.borrow_mut().take(&mut statement, &postings);
         if let Err(why) = taken {
             findings.borrow_mut().chains.broken(|| format!("{why:#}"));
@@ -174,7 +178,7 @@ async fn read_account(
         }
         token = next_page_token;
     }
-    let named = if ask_balance { reader.balance(id).await.map(Some) } else { Ok(None) };
+    let named = if ask_balance { reader.balance(id).await } else { Ok(None) };
     if let Ok(named) = named {
         findings.borrow_mut().end(&statement, named);
     }
@@ -299,9 +303,8 @@ async fn trial_balance(
         unread.looked_at(1);
         check.looked_at(1);
         match reader.balance(id).await {
-            Ok(balance) => owed = owed.saturating_add(i128::from(balance)),
-            // With several shards and few accounts, one may have opened none.
-            Err(_) if shards.count() > 1 => {}
+            // A shard on which no account was opened has no opening account yet.
+            Ok(balance) => owed = owed.saturating_add(balance.map_or(0, i128::from)),
             Err(why) => unread.broken(|| format!("shard {shard}: {why:#}")),
         }
     }
@@ -316,7 +319,9 @@ async fn trial_balance(
 /// Asks questions until they are answered.
 struct Reader {
     lanes: Vec<Rc<Lane>>,
-    next: std::cell::Cell<usize>,
+    next: Cell<usize>,
+    /// How long a question is asked. Once nobody answered one for so long, the others are asked only once.
+    patience: Cell<Duration>,
     postings: MethodHead,
     account: MethodHead,
 }
@@ -325,13 +330,15 @@ impl Reader {
     fn to(address: &str) -> anyhow::Result<Self> {
         Ok(Self {
             lanes: (0..CONNECTIONS).map(|_| Lane::to(address)).collect(),
-            next: std::cell::Cell::new(0),
+            next: Cell::new(0),
+            patience: Cell::new(LIVENESS),
             postings: MethodHead::new(address, "/paycore.v1.Payments/ListPostings")?,
             account: MethodHead::new(address, "/paycore.v1.Payments/GetAccount")?,
         })
     }
 
-    async fn page(&self, id: AccountId, page_token: String) -> anyhow::Result<PageAnswer> {
+    /// A page; `None` when there is no such account.
+    async fn page(&self, id: AccountId, page_token: String) -> anyhow::Result<Option<PageAnswer>> {
         let question = v1::ListPostingsRequest {
             parent: id.to_string(),
             page_size: i32::try_from(PAGE_SIZE_MAX)?,
@@ -341,10 +348,11 @@ impl Reader {
         self.ask(&self.postings, &question).await
     }
 
-    async fn balance(&self, id: AccountId) -> anyhow::Result<i64> {
+    /// A balance; `None` when there is no such account.
+    async fn balance(&self, id: AccountId) -> anyhow::Result<Option<i64>> {
         let question = v1::GetAccountRequest { name: id.to_string(), stale_ok: false };
-        let answer: AccountAnswer = self.ask(&self.account, &question).await?;
-        Ok(answer.posted.map_or(0, |money| money.units_minor))
+        let answer: Option<AccountAnswer> = self.ask(&self.account, &question).await?;
+        Ok(answer.map(|answer| answer.posted.map_or(0, |money| money.units_minor)))
     }
 
     /// Asks until somebody answers; a question that is refused is not asked again.
@@ -352,7 +360,7 @@ impl Reader {
         &self,
         method: &MethodHead,
         question: &impl Message,
-    ) -> anyhow::Result<A> {
+    ) -> anyhow::Result<Option<A>> {
         let message = encoded(question);
         let began = Instant::now();
         loop {
@@ -361,11 +369,15 @@ impl Reader {
             let lane = turn.checked_rem(self.lanes.len()).and_then(|at| self.lanes.get(at));
             let lane = lane.context("a connection")?;
             let why = match lane.call(method, message.clone()).await {
-                Ok(answer) => return Ok(A::decode(answer)?),
+                Ok(answer) => return Ok(Some(A::decode(answer)?)),
+                Err(CallError::Status(status)) if status.code() == tonic::Code::NotFound => {
+                    return Ok(None);
+                }
                 Err(CallError::Status(status)) if is_refusal(status.code()) => bail!("{status}"),
                 Err(why) => why,
             };
-            if began.elapsed() > LIVENESS {
+            if began.elapsed() > self.patience.get() {
+                self.patience.set(Duration::ZERO);
                 bail!("nobody answers: {why}");
             }
             tokio::time::sleep(RECONNECT_AFTER).await;
@@ -376,8 +388,7 @@ impl Reader {
 fn is_refusal(code: tonic::Code) -> bool {
     matches!(
         code,
-        tonic::Code::NotFound
-            | tonic::Code::InvalidArgument
+        tonic::Code::InvalidArgument
             | tonic::Code::FailedPrecondition
             | tonic::Code::PermissionDenied
             | tonic::Code::Unauthenticated

@@ -191,3 +191,11 @@ fn a_repeated_request_that_is_answered_anew_is_seen() {
     assert!(verdict["wrong"].as_u64().unwrap() >= 1_000, "answered otherwise");
     assert!(verdict["doubled"].as_u64().unwrap() >= 1_000, "and done again");
 }
+
+#[test]
+fn an_account_that_is_gone_is_seen_and_its_lines_are_not_called_lost() {
+    let verdict = verdict_of(Lie::HideAccounts);
+    assert!(verdict["broken_books"].as_u64().unwrap() >= 6, "accounts 3, 11, 19, …");
+    assert!(verdict["undecided"].as_u64().unwrap() > 0);
+    assert_eq!(verdict["lost"], 0);
+}

@@ -128,7 +128,7 @@ fn check_end(history: History, verdict: &mut Verdict) {
         }
     }
     verdict.add(known, |verdict| &mut verdict.unexplained);
-    once.finish().report(verdict);
+    once.finish().report(balances.unread() == 0, verdict);
     balances.report(verdict);
 }
 
@@ -152,7 +152,7 @@ fn check_kept(record: &RunRecord, files: &Files) -> anyhow::Result<Verdict> {
     }
     let mut verdict = Verdict::default();
     report_shared(&index, kept.count(), &mut verdict);
-    once.finish().report(&mut verdict);
+    once.finish().report(balances.unread() == 0, &mut verdict);
     balances.report(&mut verdict);
     Ok(verdict.closed())
 }

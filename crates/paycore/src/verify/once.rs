@@ -227,9 +227,14 @@ const fn missing(seen: u8) -> &'static str {
 }
 
 impl Found {
-    /// Adds what was found to a verdict.
-    pub(crate) fn report(self, verdict: &mut Verdict) {
-        verdict.add(self.present, |verdict| &mut verdict.lost);
+    /// Adds what was found to a verdict. When not every statement was read, a line that was not found may stand on one
+    /// of the others: nothing is known to be lost then, and nothing is known not to be.
+    pub(crate) fn report(self, was_all_read: bool, verdict: &mut Verdict) {
+        if was_all_read {
+            verdict.add(self.present, |verdict| &mut verdict.lost);
+        } else {
+            verdict.add(self.present, |verdict| &mut verdict.undecided);
+        }
         verdict.add(self.single, |verdict| &mut verdict.doubled);
         verdict.add(self.as_asked, |verdict| &mut verdict.wrong);
         verdict.add(self.refused, |verdict| &mut verdict.refused_applied);

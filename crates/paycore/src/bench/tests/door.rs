@@ -38,6 +38,8 @@ pub(super) enum Lie {
     WrongBalance,
     /// A key that was used is new the next time.
     ForgetKeys,
+    /// Some accounts are not there any more when their statements are asked for.
+    HideAccounts,
 }
 
 /// The request that a lie is about, counted over the transfers.
@@ -162,7 +164,9 @@ impl State {
                 Answer { outcome, replayed: false }
             }
             Lie::WrongAmount => self.apply(with(key, amount.minor() + 1)),
-            Lie::None | Lie::Flaky | Lie::HideLine | Lie::WrongBalance => self.apply(wanted),
+            Lie::None | Lie::Flaky | Lie::HideLine | Lie::WrongBalance | Lie::HideAccounts => {
+                self.apply(wanted)
+            }
         }
     }
 
@@ -297,6 +301,9 @@ impl Payments for Shop {
         let asked = call.into_inner();
         let account = convert::account_id("parent", &asked.parent).map_err(refused)?;
         let limit = convert::page_size(asked.page_size).map_err(refused)?;
+        if self.lie == Lie::HideAccounts && account.to_u128() >> 12 & 7 == 3 {
+            return Err(status::rejection(&Rejection::AccountNotFound, false));
+        }
         // A page is small here, so that every statement has several.
         let limit = usize::try_from(limit).unwrap().min(37);
         let before = asked.page_token.split_once('-').map(|(index, line)| PostingKey {

@@ -51,7 +51,7 @@ fn verdict(endings: Vec<Ending>, known: &[u64], strangers: &[Wanted]) -> (Verdic
     let found = once.finish();
     let unknown = (found.unknown_applied, found.unknown_absent);
     let mut verdict = Verdict::default();
-    found.report(&mut verdict);
+    found.report(true, &mut verdict);
     (verdict.closed(), unknown.0, unknown.1)
 }
 
@@ -74,7 +74,7 @@ fn half_a_transfer_is_a_lost_one() {
     let mut once = Once::new(&planted);
     once.known(0, &sides(planted.wanted(0))[0]);
     let mut verdict = Verdict::default();
-    once.finish().report(&mut verdict);
+    once.finish().report(true, &mut verdict);
     assert_eq!(verdict.lost, 1);
 }
 
@@ -104,7 +104,7 @@ fn another_amount_or_payee_is_wrong() {
             once.known(0, &line);
         }
         let mut verdict = Verdict::default();
-        once.finish().report(&mut verdict);
+        once.finish().report(true, &mut verdict);
         assert_eq!(verdict.wrong, 2, "{wrong:?}");
     }
 }
@@ -152,6 +152,16 @@ fn a_stranger_without_its_other_side_is_torn() {
     let mut once = Once::new(&planted);
     once.stranger(7, &sides(planted.wanted(0))[1]);
     let mut verdict = Verdict::default();
-    once.finish().report(&mut verdict);
+    once.finish().report(true, &mut verdict);
     assert_eq!(verdict.lost, 1);
+}
+
+#[test]
+fn what_could_not_be_read_is_not_called_lost() {
+    let planted = Planted(vec![posted(0), posted(1)]);
+    let mut once = Once::new(&planted);
+    once.known(0, &sides(planted.wanted(0))[0]);
+    let mut verdict = Verdict::default();
+    once.finish().report(false, &mut verdict);
+    assert_eq!((verdict.lost, verdict.undecided, verdict.is_violated()), (0, 2, false));
 }
