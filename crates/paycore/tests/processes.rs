@@ -4,14 +4,19 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
+    clippy::print_stderr,
     reason = "a test that cannot go on has failed"
 )]
 
 mod support;
 
 use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
-use support::Cluster;
+use serde_json::Value;
+
+use support::{Cluster, until};
 
 /// Checkpoints so close together that a small test makes several.
 const OFTEN: &str = "\n[store]\ncheckpoint_log_bytes = 262144\n";
@@ -140,6 +145,74 @@ fn a_damaged_checkpoint_is_not_believed() {
     cluster.settled();
 }
 
+/// A real bank's standing orders for a year. The data are not ours to ship: the test runs where they are.
+#[test]
+fn a_year_of_standing_orders_outlives_its_importer_and_its_leader() {
+    let Some(data) = std::env::var_os("PAYCORE_TEST_DATA") else {
+        eprintln!("skipped: set PAYCORE_TEST_DATA to the folder that has berka/fin_order.tsv");
+        return;
+    };
+    let file = Path::new(&data).join("berka/fin_order.tsv");
+    let map = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/berka.toml");
+    let mut cluster = Cluster::start("dev-3.toml", "");
+    cluster.leader();
+    let import = |cluster: &Cluster| {
+        let mut command = cluster.command("import --quiet -o json");
+        command.arg(&file).arg("--map").arg(&map).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let applied = |cluster: &Cluster| {
+        let at = |id: u64| cluster.status(id).map(|status| status.applied_index);
+        cluster.ids().into_iter().filter_map(at).max().unwrap_or(0)
+    };
+    let more = |cluster: &Cluster, entries: u64| {
+        let from = applied(cluster);
+        until("payments are made", || (applied(cluster) >= from + entries).then_some(()));
+    };
+
+    let mut first = import(&cluster);
+    more(&cluster, 60);
+    assert!(first.try_wait().unwrap().is_none(), "it has not ended yet");
+    first.kill().unwrap();
+    first.wait().unwrap();
+
+    let mut second = import(&cluster);
+    more(&cluster, 60);
+    let leader = cluster.leader();
+    assert!(second.try_wait().unwrap().is_none(), "it has not ended yet");
+    cluster.kill_node(leader);
+    assert_ne!(cluster.leader(), leader);
+    cluster.start_node(leader);
+
+    let second = summary(second);
+    let (posted, replayed) = (&second["posted"], &second["replayed"]);
+    assert!(posted.as_u64() > Some(0) && replayed.as_u64() > Some(0), "{second}");
+    assert_eq!(posted.as_u64().unwrap() + replayed.as_u64().unwrap(), 77_652);
+    assert_eq!(second["paid_minor"], 2_547_479_232_u64, "to the cent");
+    let third = summary(import(&cluster));
+    assert_eq!((&third["posted"], &third["replayed"]), (&0.into(), &77_652.into()));
+    assert_eq!(third["paid_minor"], 2_547_479_232_u64);
+    cluster.settled();
+}
+
+/// `PAYCORE_TEST_PYTHON` names a Python that has `outside/requirements.txt`.
+#[test]
+fn a_python_client_made_by_reflection_moves_money() {
+    let Some(python) = std::env::var_os("PAYCORE_TEST_PYTHON") else {
+        eprintln!("skipped: PAYCORE_TEST_PYTHON is not set");
+        return;
+    };
+    let cluster = Cluster::start("dev-3.toml", "");
+    cluster.leader();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/outside/reflection.py");
+    let output =
+        Command::new(python).arg(script).arg(&cluster.endpoint).output().expect("a Python runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{complained}");
+    assert!(said.ends_with("all of it by reflection alone\n"), "{said}");
+}
+
 fn open_two(cluster: &Cluster) {
     for words in ["--opening 1000 --alias acc_a", "--alias acc_b"] {
         cluster.json(&format!(
@@ -178,7 +251,7 @@ fn lead(cluster: &mut Cluster, node: u64) {
     panic!("node {node} never leads");
 }
 
-fn flip(file: &std::path::Path, at: u64) {
+fn flip(file: &Path, at: u64) {
     let file = std::fs::File::options().read(true).write(true).open(file).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
@@ -187,7 +260,7 @@ fn flip(file: &std::path::Path, at: u64) {
 }
 
 /// Every file below a folder whose path has `part` in it, with the folder it is in.
-fn files_under(dir: &std::path::Path, part: &str) -> Vec<(std::path::PathBuf, std::path::PathBuf)> {
+fn files_under(dir: &Path, part: &str) -> Vec<(std::path::PathBuf, std::path::PathBuf)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -198,4 +271,11 @@ fn files_under(dir: &std::path::Path, part: &str) -> Vec<(std::path::PathBuf, st
         }
     }
     found
+}
+
+/// What a command that succeeds prints.
+fn summary(command: Child) -> Value {
+    let output = command.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    serde_json::from_slice(&output.stdout).unwrap()
 }

@@ -48,7 +48,7 @@ pub(crate) struct Cluster {
     addresses: BTreeMap<u64, String>,
     nodes: BTreeMap<u64, Child>,
     gateway: Option<Child>,
-    endpoint: String,
+    pub(crate) endpoint: String,
     runtime: tokio::runtime::Runtime,
 }
 
