@@ -10,13 +10,15 @@
 
 mod support;
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use support::{Cluster, until};
+use support::{Cluster, PATIENCE, until};
 
 /// Checkpoints so close together that a small test makes several.
 const OFTEN: &str = "\n[store]\ncheckpoint_log_bytes = 262144\n";
@@ -143,6 +145,46 @@ fn a_damaged_checkpoint_is_not_believed() {
     assert!(said.contains("a bad checkpoint"), "{said}");
     cluster.load(1_000, "after");
     cluster.settled();
+}
+
+#[test]
+fn noise_at_any_port_changes_nothing() {
+    let cluster = Cluster::start("dev-3.toml", "");
+    open_two(&cluster);
+    let digest = cluster.settled();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let frame = [0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01];
+    let mut noises = vec![
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        preface.to_vec(),
+        [&preface[..], &frame].concat(),
+        vec![0; 70_000],
+    ];
+    // From a fixed seed, so that a failure comes again.
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    for len in [1, 9, 24, 1_000, 40_000] {
+        let mut noise = preface.to_vec();
+        for _ in 0..len {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            noise.push(seed.to_be_bytes()[0]);
+        }
+        noises.push(noise.split_off(preface.len() * (len % 2)));
+    }
+    for address in cluster.doors() {
+        for noise in &noises {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            // Who hears nonsense may hang up before its end.
+            let _ = stream.write_all(noise);
+            let _ = stream.shutdown(Shutdown::Write);
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    }
+    assert_eq!(cluster.settled(), digest);
+    assert_eq!(available(&cluster, "acc_a"), 100_000);
+    for name in ["n1", "n2", "n3", "gateway"] {
+        assert!(!cluster.log_of(name).contains("panicked"), "{}", cluster.log_of(name));
+    }
 }
 
 /// A real bank's standing orders for a year. The data are not ours to ship: the test runs where they are.

@@ -24,7 +24,7 @@ use wire::proto::cluster::{ReadRequest, ReplicaStatus, StatusQuestion};
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_paycore");
 
 /// As long as anything here may take on a machine that has other work.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -89,6 +89,11 @@ impl Cluster {
     /// Every node's id.
     pub(crate) fn ids(&self) -> Vec<u64> {
         self.addresses.keys().copied().collect()
+    }
+
+    /// Every address that somebody listens on.
+    pub(crate) fn doors(&self) -> Vec<String> {
+        self.addresses.values().chain([&self.endpoint]).cloned().collect()
     }
 
     /// Where a node keeps what it knows.
