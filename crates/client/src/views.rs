@@ -119,10 +119,14 @@ impl Account {
     /// Reads an answer; `None` when it makes no sense.
     pub(crate) fn read(account: &v1::Account) -> Option<Self> {
         let (posted, currency) = money(account.posted.as_ref())?;
+        let id = account_id("name", &account.name).ok()?;
         let kind = match account.kind() {
             v1::AccountKind::Unspecified => return None,
             v1::AccountKind::Wallet => AccountKind::Wallet,
             v1::AccountKind::Opening => AccountKind::Opening,
+            v1::AccountKind::DueTo => AccountKind::DueTo(AccountKind::peer_of(id)),
+            v1::AccountKind::DueFrom => AccountKind::DueFrom(AccountKind::peer_of(id)),
+            v1::AccountKind::Suspense => AccountKind::Suspense,
         };
         let closed = match account.state() {
             v1::AccountState::Unspecified => return None,
@@ -130,7 +134,7 @@ impl Account {
             v1::AccountState::Closed => true,
         };
         Some(Self {
-            id: account_id("name", &account.name).ok()?,
+            id,
             kind,
             currency,
             posted,
@@ -187,6 +191,7 @@ impl Posting {
             v1::JournalKind::Transfer => JournalKind::Transfer,
             v1::JournalKind::Post => JournalKind::Post,
             v1::JournalKind::Reversal => JournalKind::Reversal,
+            v1::JournalKind::Return => JournalKind::Return,
         };
         let reverses = match posting.reverses.as_str() {
             "" => None,

@@ -126,9 +126,11 @@ pub(crate) fn of_account(account: AccountId) -> FilterItem {
 pub(crate) fn filter_of_name(name: &ColdName) -> FilterItem {
     match name {
         ColdName::Posting(posting) => of_account(posting.account),
-        ColdName::Outcome(_) | ColdName::Hold(_) | ColdName::Reversal(_) | ColdName::Legs(_) => {
-            FilterItem(xxh3_64(&name.key()))
-        }
+        ColdName::Outcome(_)
+        | ColdName::Hold(_)
+        | ColdName::Reversal(_)
+        | ColdName::Legs(_)
+        | ColdName::Incoming(_) => FilterItem(xxh3_64(&name.key())),
     }
 }
 

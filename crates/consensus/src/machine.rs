@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
-use ledger::{Answer, Batch, ColdName, Fetched};
+use ledger::{Batch, ColdName, Decided, Fetched};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 
@@ -96,14 +96,14 @@ impl Machine {
         checkpoint::Meta { last_log_id: self.applied, last_membership: self.membership.clone() }
     }
 
-    async fn apply_entry(&mut self, entry: Entry) -> io::Result<Vec<Answer>> {
+    async fn apply_entry(&mut self, entry: Entry) -> io::Result<Decided> {
         let Entry { log_id, payload } = entry;
         let mut bytes = 0;
-        let answers = match payload {
-            EntryPayload::Blank => Vec::new(),
+        let decided = match payload {
+            EntryPayload::Blank => Decided::default(),
             EntryPayload::Membership(membership) => {
                 self.take_membership(StoredMembership::new(Some(log_id), membership));
-                Vec::new()
+                Decided::default()
             }
             EntryPayload::Normal(batch) => {
                 bytes = batch.0.len();
@@ -112,10 +112,10 @@ impl Machine {
         };
         self.applied = Some(log_id);
         self.shard.state.applied(codec::term(log_id), log_id.index, bytes);
-        Ok(answers)
+        Ok(decided)
     }
 
-    async fn apply_batch(&self, index: u64, bytes: &[u8]) -> io::Result<Vec<Answer>> {
+    async fn apply_batch(&self, index: u64, bytes: &[u8]) -> io::Result<Decided> {
         let shard = self.shard.number;
         let batch = Batch::decode(bytes)
             .map_err(|error| self.shard.fail(StopReason::Entry { shard, index, error }))?;
@@ -191,10 +191,10 @@ impl RaftStateMachine<Group> for Machine {
         let mut in_this_turn = 0_usize;
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            let answers = self.apply_entry(entry).await?;
-            in_this_turn = in_this_turn.saturating_add(answers.len()).saturating_add(1);
+            let decided = self.apply_entry(entry).await?;
+            in_this_turn = in_this_turn.saturating_add(decided.answers.len()).saturating_add(1);
             if let Some(responder) = responder {
-                responder.send(Answers { answers });
+                responder.send(Answers { decided });
             }
             if in_this_turn >= TURN_REQUESTS {
                 in_this_turn = 0;

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use ledger::Answer;
+use ledger::Decided;
 use openraft::impls::leader_id_std;
 use openraft::type_config::alias;
 use serde::{Deserialize, Serialize};
@@ -76,7 +76,7 @@ impl fmt::Debug for BatchBytes {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Answers {
     #[serde(skip)]
-    pub(crate) answers: Vec<Answer>,
+    pub(crate) decided: Decided,
 }
 
 /// Sixteen random bytes that a data directory is born with.

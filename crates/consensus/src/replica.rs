@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ledger::{AccountId, Answer, ColdName, ColdValue, Ledger, Posting, PostingKey, posting_range};
+use ledger::{AccountId, ColdName, ColdValue, Decided, Ledger, Posting, PostingKey, posting_range};
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use openraft::error::{ClientWriteError, ForwardReason};
@@ -30,8 +30,8 @@ pub struct Applied {
     pub index: u64,
     /// In which term.
     pub term: u64,
-    /// One answer per request, in their order.
-    pub answers: Vec<Answer>,
+    /// What it brought.
+    pub decided: Decided,
 }
 
 /// Why a proposal brought no answers.
@@ -169,7 +169,7 @@ impl Replica {
         Ok(Applied {
             index: log_id.index,
             term: crate::codec::term(log_id),
-            answers: applied.data.answers,
+            decided: applied.data.decided,
         })
     }
 

@@ -12,7 +12,7 @@ mod support;
 use bytes::Bytes;
 use consensus::{ProposeError, Refused};
 use futures::future::join_all;
-use support::{Cluster, NOON, account, batch, key, open, soon, transfer, until};
+use support::{Cluster, NOON, account, answers, batch, key, open, soon, transfer, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_is_applied_on_all_replicas() {
@@ -20,7 +20,7 @@ async fn a_batch_is_applied_on_all_replicas() {
     let opened = cluster
         .propose(0, &batch(NOON, vec![open(key(1, NOON), 1, 1_000), open(key(2, NOON), 2, 1_000)]))
         .await;
-    assert!(opened.answers.iter().all(|answer| answer.outcome.is_ok()), "{:?}", opened.answers);
+    assert!(answers(&opened).iter().all(|answer| answer.outcome.is_ok()), "{:?}", answers(&opened));
     let paid = cluster.propose(0, &batch(NOON + 1, vec![transfer(key(3, NOON), 1, 2, 400)])).await;
     assert!(paid.index > opened.index);
     cluster.applied_everywhere(0, paid.index).await;
@@ -44,7 +44,7 @@ async fn a_single_node_is_a_cluster() {
     cluster.stop(1).await;
     cluster.start_all().await;
     let again = cluster.propose(0, &batch(NOON, vec![open(key(1, NOON), 1, 1_000)])).await;
-    assert!(again.answers[0].replayed);
+    assert!(answers(&again)[0].replayed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,7 +136,7 @@ async fn all_may_stop_and_start_again() {
         for shard in 0..3 {
             cluster.applied_everywhere(shard, last[usize::from(shard)]).await;
             let again = cluster.propose(shard, &batch(NOON, vec![open(key(3, NOON), 1, 5)])).await;
-            assert!(again.answers[0].replayed, "shard {shard}: {:?}", again.answers);
+            assert!(answers(&again)[0].replayed, "shard {shard}: {:?}", answers(&again));
             cluster.applied_everywhere(shard, again.index).await;
             cluster.agree(shard);
         }

@@ -12,7 +12,9 @@ mod support;
 use std::path::Path;
 
 use consensus::{CheckpointOptions, Forgotten, StopReason};
-use support::{Cluster, NOON, account, batch, eventually, key, open, soon, transfer, until};
+use support::{
+    Cluster, NOON, account, answers, batch, eventually, key, open, soon, transfer, until,
+};
 
 /// A cluster whose checkpoints are made on request only.
 async fn cluster(nodes: u64) -> Cluster {
@@ -55,7 +57,7 @@ async fn a_restart_begins_at_the_checkpoint_and_the_log_is_purged_up_to_the_olde
     assert_eq!((memory_has(12), memory_has(50)), (false, false));
     let paid = transfer(key(12, NOON + 12), 1, 2, 1);
     let again = cluster.propose(0, &batch(NOON, vec![paid])).await;
-    assert!(again.answers[0].replayed, "{:?}", again.answers);
+    assert!(answers(&again)[0].replayed, "{:?}", answers(&again));
     let last = history(&cluster, 70, 30).await;
     assert!(memory_has(75));
 
@@ -70,7 +72,11 @@ async fn a_restart_begins_at_the_checkpoint_and_the_log_is_purged_up_to_the_olde
     );
     // A key whose outcome lies in a volume is still answered by it.
     let again = cluster.propose(0, &batch(NOON, vec![transfer(key(12, NOON + 12), 1, 2, 1)])).await;
-    assert!(again.answers[0].replayed && again.answers[0].outcome.is_ok(), "{:?}", again.answers);
+    assert!(
+        answers(&again)[0].replayed && answers(&again)[0].outcome.is_ok(),
+        "{:?}",
+        answers(&again)
+    );
     let statement = replica.postings(account(2), None, 200).await.unwrap();
     assert_eq!(
         statement.len(),
@@ -140,7 +146,7 @@ async fn who_fell_behind_the_log_gets_a_snapshot_and_may_then_lead() {
         let again = cluster
             .propose(0, &batch(NOON, vec![transfer(key(number, NOON + number), 1, 2, 1)]))
             .await;
-        assert!(again.answers[0].replayed, "key {number}: {:?}", again.answers);
+        assert!(answers(&again)[0].replayed, "key {number}: {:?}", answers(&again));
     }
     let fresh = cluster.propose(0, &batch(NOON, vec![transfer(key(999, NOON), 1, 2, 1)])).await;
     cluster.applied_everywhere(0, fresh.index).await;

@@ -236,6 +236,7 @@ impl Reads {
                 Failure::DiskFull
                 | Failure::KeyFromFuture
                 | Failure::Diverged
+                | Failure::PeerBehind
                 | Failure::InvalidRecord,
             ) => Err(Miss::Final(Box::new(status))),
             None => match said {

@@ -70,6 +70,7 @@ async fn lasting_failures_are_passed_on_at_once() {
         Failure::DiskFull,
         Failure::KeyFromFuture,
         Failure::Diverged,
+        Failure::PeerBehind,
         Failure::DeadlinePassed,
         Failure::InvalidRecord,
     ] {

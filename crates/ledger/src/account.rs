@@ -11,7 +11,7 @@ use bincode::{Decode, Encode};
 use crate::amount::{Amount, Currency};
 use crate::id::{AccountId, TenantId, Time};
 use crate::rejection::Rejection;
-use crate::slots::Slot;
+use crate::slots::{SLOT_BITS, Slot};
 
 /// The most a bounded account may hold, in minor units: it must fit the wire's `int64` with room to add one amount.
 pub const BALANCE_MAX: i128 = 1_000_000_000_000_000_000;
@@ -36,18 +36,21 @@ pub enum AccountKind {
     Wallet,
     /// The other side of opening balances, once per shard and currency: grows by debits, without bound.
     Opening,
+    /// What this shard owes a peer shard (XDT 应付他片): grows by credits, without bound.
+    DueTo(u16),
+    /// What a peer shard owes this one (XDF 应收他片): grows by debits, without bound.
+    DueFrom(u16),
+    /// Money that came back to a payer who is gone (SUS 挂账): grows by credits, without bound.
+    Suspense,
 }
 
 impl AccountKind {
-    /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::Wallet, Self::Opening];
-
     /// The side that makes such an account grow.
     #[must_use]
     pub const fn side(self) -> Side {
         match self {
-            Self::Wallet => Side::Credit,
-            Self::Opening => Side::Debit,
+            Self::Wallet | Self::DueTo(_) | Self::Suspense => Side::Credit,
+            Self::Opening | Self::DueFrom(_) => Side::Debit,
         }
     }
 
@@ -56,7 +59,7 @@ impl AccountKind {
     pub const fn is_bounded(self) -> bool {
         match self {
             Self::Wallet => true,
-            Self::Opening => false,
+            Self::Opening | Self::DueTo(_) | Self::DueFrom(_) | Self::Suspense => false,
         }
     }
 
@@ -65,7 +68,7 @@ impl AccountKind {
     pub const fn is_system(self) -> bool {
         match self {
             Self::Wallet => false,
-            Self::Opening => true,
+            Self::Opening | Self::DueTo(_) | Self::DueFrom(_) | Self::Suspense => true,
         }
     }
 
@@ -73,13 +76,24 @@ impl AccountKind {
     /// posting ever crosses a shard for their sake.
     #[must_use]
     pub fn system_id(self, currency: Currency, slot: Slot) -> AccountId {
-        let kind = match self {
-            Self::Wallet => 0_u128,
-            Self::Opening => 1,
+        let (kind, peer) = match self {
+            Self::Wallet => (0_u128, 0),
+            Self::Opening => (1, 0),
+            Self::DueTo(peer) => (2, peer),
+            Self::DueFrom(peer) => (3, peer),
+            Self::Suspense => (4, 0),
         };
         let marked = SYSTEM_MARK << SYSTEM_MARK_SHIFT | 0b10 << 62;
-        let named = marked | kind << 44 | u128::from(currency.number()) << 28;
+        let currency = u128::from(currency.number());
+        let named = marked | kind << 44 | currency << 28 | u128::from(peer) << SLOT_BITS;
         AccountId::in_slot(named, slot)
+    }
+
+    /// The peer shard that a due account's id names.
+    #[must_use]
+    pub const fn peer_of(id: AccountId) -> u16 {
+        let [.., high, middle, _] = (id.to_u128() >> (SLOT_BITS - 8)).to_be_bytes();
+        u16::from_be_bytes([high, middle])
     }
 
     /// Whether an id is of the shape that only the shard's own accounts have. Nobody may open such an account: it would

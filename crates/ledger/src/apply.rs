@@ -6,24 +6,25 @@
 
 use crate::batch::{Batch, Command, Request};
 use crate::cold::{ColdName, KeptOutcome};
+use crate::commands::Dispatch;
 use crate::fetched::Fetched;
 use crate::hold::HoldState;
 use crate::id::{AccountId, HoldId, Time};
 use crate::key::{KEY_SKEW_MS, Key, Operation};
 use crate::ledger::Ledger;
-use crate::outcome::{Answer, Outcome, Posted};
+use crate::outcome::{Answer, Decided, Posted};
 use crate::rejection::Rejection;
 
 /// Due records that one batch touches although nobody asked for them: a bounded piece of work beside the requests.
 pub const TIMERS_PER_BATCH_MAX: usize = 256;
 
 impl Ledger {
-    /// Applies one committed batch, and returns one answer per request, in order.
+    /// Applies one committed batch: one answer per request, in order, and the outcomes that earlier ones waited for.
     ///
     /// # Panics
     /// When the log itself is wrong: an index that does not grow, or records fetched for another state. A replica that
     /// sees that must stop, not answer.
-    pub fn apply(&mut self, index: u64, batch: &Batch, fetched: &Fetched) -> Vec<Answer> {
+    pub fn apply(&mut self, index: u64, batch: &Batch, fetched: &Fetched) -> Decided {
         assert!(index > self.index, "entry {index} after entry {}", self.index);
         assert_eq!(
             fetched.evictions, self.evictions,
@@ -42,8 +43,9 @@ impl Ledger {
             })
             .collect();
         self.expire_due();
+        self.answer_peers();
         self.settle_digest();
-        answers
+        Decided { answers, finals: std::mem::take(&mut self.finals) }
     }
 
     /// Calls `ask` for every record that the batch names and memory lacks. The caller looks them up in the volumes and
@@ -51,7 +53,10 @@ impl Ledger {
     pub fn missing(&self, batch: &Batch, mut ask: impl FnMut(ColdName)) {
         for request in batch.requests() {
             let scoped = request.scoped_key();
-            if self.recent.outcome(&scoped).is_none() {
+            let is_known = self.recent.outcome(&scoped).is_some()
+                || self.channels.by_key(&scoped).is_some()
+                || scoped.operation == Operation::Deliver;
+            if !is_known {
                 ask(ColdName::Outcome(scoped));
             }
             match &request.command {
@@ -71,7 +76,8 @@ impl Ledger {
                 | Command::Close { .. }
                 | Command::Transfer { .. }
                 | Command::MultiTransfer { .. }
-                | Command::ForgetKeys { .. } => {}
+                | Command::ForgetKeys { .. }
+                | Command::Deliver { .. } => {}
             }
         }
     }
@@ -83,21 +89,36 @@ impl Ledger {
         request: &Request,
         fingerprint: u128,
         fetched: &Fetched,
-    ) -> Answer {
+    ) -> Option<Answer> {
+        if let Command::Deliver { from, acked, message, .. } = &request.command {
+            return Some(self.deliver(position, request.tenant, (*from, *acked), message.as_ref()));
+        }
         let scoped = request.scoped_key();
+        let now = |outcome| Some(Answer { outcome, replayed: false });
+        if let Some((_, pending)) = self.channels.by_key(&scoped) {
+            let is_same = pending.fingerprint == fingerprint;
+            return if is_same { None } else { now(Err(Rejection::KeyReused)) };
+        }
         match self.kept(&scoped, fetched) {
             Some(kept) if kept.fingerprint == fingerprint => {
-                Answer { outcome: kept.outcome, replayed: true }
+                Some(Answer { outcome: kept.outcome, replayed: true })
             }
-            Some(_) => Answer { outcome: Err(Rejection::KeyReused), replayed: false },
+            Some(_) => now(Err(Rejection::KeyReused)),
             None => {
                 if let Err(too_old) = self.check_key(request.key) {
-                    return Answer { outcome: Err(too_old), replayed: false };
+                    return now(Err(too_old));
                 }
-                let outcome = self.execute(position, request, fetched);
+                let outcome = match self.execute(position, request, fetched) {
+                    Ok(Some(dispatch)) => {
+                        self.dispatch(position, (scoped, fingerprint), dispatch);
+                        return None;
+                    }
+                    Ok(None) => Ok(Posted { transfer: self.transfer_at(position), at: self.now }),
+                    Err(rejection) => Err(rejection),
+                };
                 self.recent
                     .keep_outcome(scoped, KeptOutcome { fingerprint, outcome, at: self.now });
-                Answer { outcome, replayed: false }
+                now(outcome)
             }
         }
     }
@@ -109,7 +130,13 @@ impl Ledger {
         if key.time().is_some_and(too_old) { Err(Rejection::KeyTooOld { cut_off }) } else { Ok(()) }
     }
 
-    fn execute(&mut self, position: u16, request: &Request, fetched: &Fetched) -> Outcome {
+    /// What a command does. Money that leaves the shard is given back, to be dispatched.
+    fn execute(
+        &mut self,
+        position: u16,
+        request: &Request,
+        fetched: &Fetched,
+    ) -> Result<Option<Dispatch>, Rejection> {
         let Request { tenant, command, .. } = request;
         self.touch(command);
         match command {
@@ -125,26 +152,27 @@ impl Ledger {
             Command::Close { account } => self.close(*tenant, *account)?,
             Command::Transfer { debit, credit, amount, currency } => {
                 let leg = crate::batch::Leg { debit: *debit, credit: *credit, amount: *amount };
-                self.transfer(position, *tenant, *currency, leg)?;
+                return self.transfer(position, *tenant, *currency, leg);
             }
             Command::MultiTransfer { initiator, currency, legs } => {
-                self.multi_transfer(position, *tenant, (*initiator, *currency), legs)?;
+                return self.multi_transfer(position, *tenant, (*initiator, *currency), legs);
             }
             Command::Hold { .. } => self.place_hold(*tenant, command, fetched)?,
-            Command::Post { .. } => self.post_hold(position, *tenant, command, fetched)?,
+            Command::Post { .. } => return self.post_hold(position, *tenant, command, fetched),
             Command::Void { hold } => self.void_hold(*tenant, *hold, fetched)?,
             Command::Reverse { credit, transfer } => {
-                self.reverse(position, *tenant, (*credit, *transfer), fetched)?;
+                return self.reverse(position, *tenant, (*credit, *transfer), fetched);
             }
             Command::ForgetKeys { books, before } => self.forget_keys(*tenant, *books, *before)?,
+            Command::Deliver { .. } => unreachable!("delivered before keys are asked for"),
         }
-        Ok(Posted { transfer: self.transfer_at(position), at: self.now })
+        Ok(None)
     }
 
     /// Brings the records that a command names up to log time.
     fn touch(&mut self, command: &Command) {
         match command.operation() {
-            Operation::Open | Operation::ForgetKeys => {}
+            Operation::Open | Operation::ForgetKeys | Operation::Deliver => {}
             Operation::Post | Operation::Void => {
                 self.touch_hold(HoldId::from_u128(command.subject()));
             }

@@ -61,6 +61,9 @@ pub enum Violation {
     /// Active holds are not in the order in which they fall due.
     #[error("the holds' deadlines are not those of the holds")]
     Deadlines,
+    /// A channel's cursors, its payments and the requests that wait for them do not agree.
+    #[error("channels and pending requests do not agree")]
+    Channels,
     /// I15: the digest kept along the way differs from the records.
     #[error("I15: the digest does not match the records")]
     Digest,
@@ -75,6 +78,7 @@ impl Ledger {
     pub fn audit(&self) -> Result<(), Violation> {
         self.audit_accounts()?;
         self.audit_holds()?;
+        self.audit_channels()?;
         self.audit_digest()
     }
 
@@ -149,6 +153,10 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+
+    fn audit_channels(&self) -> Result<(), Violation> {
+        if self.channels.are_sound() { Ok(()) } else { Err(Violation::Channels) }
     }
 
     fn audit_digest(&self) -> Result<(), Violation> {

@@ -15,6 +15,7 @@ use bincode::{Decode, Encode};
 
 use crate::account::{AccountKind, Authority, FreezeScope};
 use crate::amount::{Amount, Currency};
+use crate::channels::Message;
 use crate::codec;
 use crate::hash;
 use crate::id::{AccountId, HoldId, TenantId, Time, TransferId};
@@ -143,6 +144,17 @@ pub enum Command {
         /// The new cut-off: at least [`RETENTION_MS`] before log time.
         before: Time,
     },
+    /// A message from another shard, carried by its relay: no client's. It has no key, for its number is its name.
+    Deliver {
+        /// Any id in a slot of this shard, and no account.
+        books: AccountId,
+        /// From which shard.
+        from: u16,
+        /// The last message of this shard's that the other one has applied.
+        acked: u64,
+        /// The message's number, and what it says; without one it only acknowledges.
+        message: Option<(u64, Message)>,
+    },
 }
 
 impl Command {
@@ -160,6 +172,7 @@ impl Command {
             Self::Void { .. } => Operation::Void,
             Self::Reverse { .. } => Operation::Reverse,
             Self::ForgetKeys { .. } => Operation::ForgetKeys,
+            Self::Deliver { .. } => Operation::Deliver,
         }
     }
 
@@ -175,7 +188,7 @@ impl Command {
             Self::MultiTransfer { initiator, .. } => initiator.to_u128(),
             Self::Post { hold, .. } | Self::Void { hold } => hold.to_u128(),
             Self::Reverse { credit, .. } => credit.to_u128(),
-            Self::ForgetKeys { books, .. } => books.to_u128(),
+            Self::ForgetKeys { books, .. } | Self::Deliver { books, .. } => books.to_u128(),
         }
     }
 }

@@ -10,10 +10,12 @@
 //! r shard index position             the mark of a reversed transfer
 //! j shard index position             the legs of a transfer that has several
 //! p account index position line      a posting: one line of a journal on its account
+//! i shard index position             a transfer that came from another shard, by its name there
 //! ```
 
 use bincode::{Decode, Encode};
 
+use crate::amount::Amount;
 use crate::batch::Leg;
 use crate::codec;
 use crate::hash;
@@ -52,6 +54,8 @@ pub enum ColdName {
     Legs(TransferId),
     /// A posting.
     Posting(PostingKey),
+    /// A transfer that came from another shard, by its name there.
+    Incoming(TransferId),
 }
 
 impl ColdName {
@@ -73,6 +77,7 @@ impl ColdName {
             }
             Self::Reversal(transfer) => put_transfer(b'r', *transfer, &mut key),
             Self::Legs(transfer) => put_transfer(b'j', *transfer, &mut key),
+            Self::Incoming(transfer) => put_transfer(b'i', *transfer, &mut key),
             Self::Posting(posting) => {
                 key.push(b'p');
                 key.extend_from_slice(&posting.account.to_u128().to_be_bytes());
@@ -89,7 +94,11 @@ impl ColdName {
     pub fn not_before(&self) -> Option<Time> {
         match self {
             Self::Outcome(scoped) => scoped.key.not_before(),
-            Self::Hold(_) | Self::Reversal(_) | Self::Legs(_) | Self::Posting(_) => None,
+            Self::Hold(_)
+            | Self::Reversal(_)
+            | Self::Legs(_)
+            | Self::Posting(_)
+            | Self::Incoming(_) => None,
         }
     }
 }
@@ -115,6 +124,7 @@ impl ColdName {
             ))),
             b'r' => Self::Reversal(fields.transfer().ok_or_else(corrupt)?),
             b'j' => Self::Legs(fields.transfer().ok_or_else(corrupt)?),
+            b'i' => Self::Incoming(fields.transfer().ok_or_else(corrupt)?),
             b'p' => Self::Posting(PostingKey {
                 account: AccountId::from_u128(u128::from_be_bytes(
                     fields.take().ok_or_else(corrupt)?,
@@ -200,7 +210,8 @@ pub fn cold_digest(key: &[u8], value: &[u8]) -> Result<u128, Corrupt> {
         other @ (ColdValue::Outcome(_)
         | ColdValue::Hold(_)
         | ColdValue::Reversal(_)
-        | ColdValue::Legs(..)) => hash::part(&(name, other)),
+        | ColdValue::Legs(..)
+        | ColdValue::Incoming(_)) => hash::part(&(name, other)),
     })
 }
 
@@ -217,6 +228,21 @@ pub struct KeptOutcome {
     /// What became of it.
     pub outcome: Outcome,
     /// When, in log time.
+    pub at: Time,
+}
+
+/// What is kept of a transfer of one leg that came from another shard: what undoing it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Hash)]
+pub struct Incoming {
+    /// Who paid, on the other shard.
+    pub debit: AccountId,
+    /// Who was paid.
+    pub credit: AccountId,
+    /// How much.
+    pub amount: Amount,
+    /// Why.
+    pub kind: JournalKind,
+    /// When, in this shard's log time.
     pub at: Time,
 }
 
@@ -280,6 +306,8 @@ pub enum ColdValue {
     Legs(Vec<Leg>, Time, JournalKind),
     /// A posting.
     Posting(Posting),
+    /// A transfer that came from another shard.
+    Incoming(Incoming),
 }
 
 impl ColdValue {
@@ -297,6 +325,7 @@ impl ColdValue {
                 Self::Legs(legs, at, kind)
             }
             ColdName::Posting(_) => Self::Posting(Posting::from_cold(&name.key(), value)?),
+            ColdName::Incoming(_) => Self::Incoming(get("incoming", value)?),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use crate::cold::{ColdName, ColdValue, Corrupt, KeptOutcome};
+use crate::cold::{ColdName, ColdValue, Corrupt, Incoming, KeptOutcome};
 use crate::hash::Fixed;
 use crate::hold::Hold;
 use crate::id::{HoldId, TransferId};
@@ -49,6 +49,12 @@ impl Fetched {
 
     pub(crate) fn has_reversal(&self, transfer: &TransferId) -> bool {
         self.found.contains_key(&ColdName::Reversal(*transfer))
+    }
+
+    pub(crate) fn incoming(&self, transfer: &TransferId) -> Option<&Incoming> {
+        let value = self.found.get(&ColdName::Incoming(*transfer))?;
+        let ColdValue::Incoming(incoming) = value else { unreachable!("{READ_BY_NAME}") };
+        Some(incoming)
     }
 
     pub(crate) fn get(&self, name: &ColdName) -> Option<&ColdValue> {

@@ -5,6 +5,7 @@
 //! no volume has yet. An image shares its pages with the ledger, which copies a page before it writes one that an image
 //! holds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
@@ -12,8 +13,9 @@ use bincode::{Decode, Encode};
 use crate::account::Account;
 use crate::account::AccountKind;
 use crate::amount::Currency;
+use crate::channels::{Channel, Cursors, Message, Pending};
 use crate::codec;
-use crate::cold::{ColdName, ColdRecord, Corrupt, KeptOutcome, PostingBody};
+use crate::cold::{ColdName, ColdRecord, Corrupt, Incoming, KeptOutcome, PostingBody};
 use crate::hash;
 use crate::hold::Hold;
 use crate::id::{AccountId, TenantId, Time, TransferId};
@@ -43,12 +45,17 @@ struct Facts {
 
 const FACTS: &[u8] = b"f";
 
+/// Messages, or waiting requests, in one page.
+const PAGE_MESSAGES: usize = 128;
+
 /// The ledger at one log index.
 #[derive(Debug)]
 pub struct Image {
     facts: Facts,
     accounts: Vec<Arc<Page<Stored>>>,
     holds: Vec<Arc<Page<Hold>>>,
+    channels: Vec<(u16, Channel)>,
+    pending: Vec<(TransferId, Pending)>,
     chunks: Vec<Arc<Chunk>>,
     shard: u16,
 }
@@ -79,6 +86,17 @@ impl Ledger {
             facts,
             accounts: self.accounts.image(),
             holds: self.holds.image(),
+            channels: self
+                .channels
+                .peers()
+                .map(|(peer, channel)| (peer, channel.clone()))
+                .collect(),
+            pending: self
+                .channels
+                .all_pending()
+                .iter()
+                .map(|(id, waiting)| (*id, waiting.clone()))
+                .collect(),
             chunks,
         }
     }
@@ -146,7 +164,23 @@ impl Image {
             (page_name(b'h', number), page_bytes(&rows))
         });
         let facts = std::iter::once_with(|| (FACTS.to_vec(), page_bytes(&self.facts)));
-        accounts.chain(facts).chain(holds)
+        let waiting = (0_u32..)
+            .zip(self.pending.chunks(PAGE_MESSAGES))
+            .map(|(number, waiting)| (page_name(b'w', number), page_bytes(&waiting.to_vec())));
+        accounts.chain(self.channel_pages()).chain(facts).chain(holds).chain(waiting)
+    }
+
+    /// Of each channel first its cursors, then its messages.
+    fn channel_pages(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+        self.channels.iter().flat_map(|(peer, channel)| {
+            let cursors = (channel_name(*peer, 0), page_bytes(&channel.cursors()));
+            let messages: Vec<&Message> = channel.kept().iter().collect();
+            let pages: Vec<_> = (1_u32..)
+                .zip(messages.chunks(PAGE_MESSAGES))
+                .map(|(number, messages)| (channel_name(*peer, number), page_bytes(&messages)))
+                .collect();
+            std::iter::once(cursors).chain(pages)
+        })
     }
 
     /// The records of the volume, in the order of their names.
@@ -164,7 +198,10 @@ impl Image {
         let reversals = self
             .reversals()
             .map(|(transfer, by)| ColdRecord::new(&ColdName::Reversal(transfer), &by));
-        holds.chain(legs).chain(outcomes).chain(postings).chain(reversals)
+        let incoming = self
+            .incoming()
+            .map(|(transfer, incoming)| ColdRecord::new(&ColdName::Incoming(transfer), &incoming));
+        holds.chain(incoming).chain(legs).chain(outcomes).chain(postings).chain(reversals)
     }
 
     fn ended_holds(&self) -> impl Iterator<Item = Hold> {
@@ -221,13 +258,24 @@ impl Image {
         order.into_iter().map(|(_, place, is_credit)| {
             let chunk = self.chunk(place);
             let row = chunk.rows.get(index(place.row)).expect("a row lies in its chunk");
-            let reverses = chunk.reverses_of(row);
-            if is_credit { row.credit_posting(reverses) } else { row.debit_posting(reverses) }
+            let links = chunk.links(row);
+            if is_credit { row.credit_posting(links) } else { row.debit_posting(links) }
         })
     }
 
     fn chunk(&self, place: Place) -> &Chunk {
         self.chunks.get(index(place.chunk)).expect("a place names a chunk")
+    }
+
+    fn incoming(&self) -> impl Iterator<Item = (TransferId, Incoming)> {
+        let chunks = self.chunks.iter();
+        let mut incoming: Vec<(TransferId, Incoming)> = chunks
+            .flat_map(|chunk| {
+                chunk.incoming.iter().map(|(transfer, incoming)| (*transfer, *incoming))
+            })
+            .collect();
+        incoming.sort_unstable_by_key(|(transfer, _)| *transfer);
+        incoming.into_iter()
     }
 
     fn reversals(&self) -> impl Iterator<Item = (TransferId, TransferId)> {
@@ -258,6 +306,13 @@ fn page_name(kind: u8, number: u32) -> Vec<u8> {
     name
 }
 
+fn channel_name(peer: u16, number: u32) -> Vec<u8> {
+    let mut name = vec![b'c'];
+    name.extend_from_slice(&peer.to_be_bytes());
+    name.extend_from_slice(&number.to_be_bytes());
+    name
+}
+
 /// A page is a whole that is stored by itself: a version byte stands in front.
 fn page_bytes(content: &impl Encode) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(16 << 10);
@@ -280,13 +335,20 @@ fn read_page<T: Decode<()>>(value: &[u8]) -> Result<T, Corrupt> {
 pub struct Restore {
     ledger: Ledger,
     facts: Option<Facts>,
+    cursors: BTreeMap<u16, Cursors>,
+    messages: BTreeMap<(u16, u32), Vec<Message>>,
 }
 
 impl Restore {
     /// Begins with nothing.
     #[must_use]
     pub fn new(books: Books) -> Self {
-        Self { ledger: Ledger::new(books), facts: None }
+        Self {
+            ledger: Ledger::new(books),
+            facts: None,
+            cursors: BTreeMap::new(),
+            messages: BTreeMap::new(),
+        }
     }
 
     /// Takes a page, in any order.
@@ -312,8 +374,30 @@ impl Restore {
                     self.ledger.holds.put(hold);
                 }
             }
+            Some(b'c') => self.channel_page(name, value)?,
+            Some(b'w') => {
+                for (transfer, pending) in read_page::<Vec<(TransferId, Pending)>>(value)? {
+                    self.ledger.channels.wait(transfer, pending);
+                }
+            }
             Some(b'f') => self.facts = Some(read_page(value)?),
             Some(_) | None => return Err(Corrupt::new("page", "its name is of no known kind")),
+        }
+        Ok(())
+    }
+
+    fn channel_page(&mut self, name: &[u8], value: &[u8]) -> Result<(), Corrupt> {
+        let corrupt = || Corrupt::new("page", "its name is no channel's");
+        let (peer, number) = name
+            .get(1..)
+            .and_then(|rest| rest.split_first_chunk::<2>())
+            .and_then(|(peer, number)| Some((*peer, <[u8; 4]>::try_from(number).ok()?)))
+            .ok_or_else(corrupt)?;
+        let (peer, number) = (u16::from_be_bytes(peer), u32::from_be_bytes(number));
+        if number == 0 {
+            self.cursors.insert(peer, read_page(value)?);
+        } else {
+            self.messages.insert((peer, number), read_page(value)?);
         }
         Ok(())
     }
@@ -323,7 +407,12 @@ impl Restore {
     /// # Errors
     /// When pages are missing, are another shard's, or do not add up to the digest they were written with.
     pub fn finish(self) -> Result<Ledger, Corrupt> {
-        let Self { mut ledger, facts } = self;
+        let Self { mut ledger, facts, cursors, messages } = self;
+        for (peer, cursors) in cursors {
+            let pages = messages.range((peer, 0)..=(peer, u32::MAX));
+            let sent = pages.flat_map(|(_, page)| page.iter().cloned()).collect();
+            ledger.channels.put(peer, Channel::restored(cursors, sent));
+        }
         let facts =
             facts.ok_or_else(|| Corrupt::new("generation", "the page of facts is missing"))?;
         let shards = Shards::new(facts.shards).ok_or_else(|| Corrupt::new("facts", "no shards"))?;

@@ -6,7 +6,7 @@
 
 use bincode::{Decode, Encode};
 
-use crate::account::Account;
+use crate::account::{Account, AccountKind};
 use crate::amount::Amount;
 use crate::id::{AccountId, Time, TransferId};
 
@@ -21,6 +21,8 @@ pub enum JournalKind {
     Post,
     /// The undoing of a transfer.
     Reversal,
+    /// Money that another shard refused, back from it.
+    Return,
 }
 
 impl JournalKind {
@@ -28,7 +30,7 @@ impl JournalKind {
     pub(crate) const fn is_reversible(self) -> bool {
         match self {
             Self::Transfer | Self::Post => true,
-            Self::Opening | Self::Reversal => false,
+            Self::Opening | Self::Reversal | Self::Return => false,
         }
     }
 }
@@ -39,6 +41,30 @@ pub(crate) struct PostedLeg {
     pub(crate) debit: Account,
     pub(crate) credit: Account,
     pub(crate) amount: Amount,
+    /// The account on another shard that a due account stands for here.
+    pub(crate) remote: Option<AccountId>,
+}
+
+impl PostedLeg {
+    pub(crate) const fn new(debit: Account, credit: Account, amount: Amount) -> Self {
+        Self { debit, credit, amount, remote: None }
+    }
+}
+
+/// What a row of history knows of elsewhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Links {
+    /// The transfer that it undoes.
+    pub(crate) reverses: Option<TransferId>,
+    /// The account on another shard that a due account stands for.
+    pub(crate) remote: Option<AccountId>,
+}
+
+impl Links {
+    /// Who is on the other side of a line: not the due account, but whom it stands for.
+    fn counter(&self, side: AccountId) -> AccountId {
+        self.remote.filter(|_| AccountKind::reserves(side)).unwrap_or(side)
+    }
 }
 
 /// A balanced set of postings.
@@ -76,11 +102,17 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Whether a due account is on one of its sides, so that it may stand for an account on another shard.
+    pub(crate) fn may_be_remote(&self) -> bool {
+        self.kind != JournalKind::Opening
+            && (AccountKind::reserves(self.debit) || AccountKind::reserves(self.credit))
+    }
+
     pub(crate) const fn transfer(&self, shard: u16) -> TransferId {
         TransferId { shard, index: self.index, position: self.position }
     }
 
-    pub(crate) const fn debit_posting(&self, reverses: Option<TransferId>) -> Posting {
+    pub(crate) fn debit_posting(&self, links: Links) -> Posting {
         Posting {
             key: PostingKey {
                 account: self.debit,
@@ -88,16 +120,16 @@ impl Row {
                 position: self.position,
                 line: self.leg.wrapping_mul(2),
             },
-            counter: self.credit,
+            counter: links.counter(self.credit),
             amount: self.amount.minor(),
             balance: self.debit_balance,
             at: self.at,
             kind: self.kind,
-            reverses,
+            reverses: links.reverses,
         }
     }
 
-    pub(crate) const fn credit_posting(&self, reverses: Option<TransferId>) -> Posting {
+    pub(crate) fn credit_posting(&self, links: Links) -> Posting {
         Posting {
             key: PostingKey {
                 account: self.credit,
@@ -105,12 +137,12 @@ impl Row {
                 position: self.position,
                 line: self.leg.wrapping_mul(2).wrapping_add(1),
             },
-            counter: self.debit,
+            counter: links.counter(self.debit),
             amount: self.amount.minor(),
             balance: self.credit_balance,
             at: self.at,
             kind: self.kind,
-            reverses,
+            reverses: links.reverses,
         }
     }
 }

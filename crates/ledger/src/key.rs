@@ -96,6 +96,8 @@ pub enum Operation {
     Reverse,
     /// Moving the cut-off before which keys are forgotten.
     ForgetKeys,
+    /// Carrying a message from another shard. It has no key.
+    Deliver,
 }
 
 /// A key within its scope: what the ledger looks up.

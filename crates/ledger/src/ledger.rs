@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::account::{Account, AccountKind};
 use crate::amount::Currency;
+use crate::channels::{Channels, Numbered, Refusal};
 use crate::cold::{ColdName, ColdValue, KeptOutcome};
 use crate::fetched::Fetched;
 use crate::hash;
 use crate::hold::{Hold, HoldState};
 use crate::holds::Holds;
-use crate::id::{AccountId, HoldId, TenantId, Time};
-use crate::journal::{Journal, LinePlace, Posting, PostingKey, Row};
+use crate::id::{AccountId, HoldId, TenantId, Time, TransferId};
+use crate::journal::{Journal, LinePlace, Links, Posting, PostingKey, Row};
 use crate::key::ScopedKey;
 use crate::outcome::Outcome;
 use crate::recent::Recent;
@@ -54,6 +55,11 @@ pub struct Ledger {
     pub(crate) uncounted: Vec<AccountId>,
     pub(crate) sealed: u128,
     pub(crate) evictions: u64,
+    pub(crate) channels: Channels,
+    /// What became final in the batch that is being applied, and had waited for other shards.
+    pub(crate) finals: Vec<(ScopedKey, Outcome)>,
+    /// The payments that this batch took in, by channel and number, and why those refused were.
+    pub(crate) unanswered: Vec<(u16, u64, Option<Refusal>)>,
 }
 
 impl Ledger {
@@ -73,6 +79,9 @@ impl Ledger {
             uncounted: Vec::new(),
             sealed: 0,
             evictions: 0,
+            channels: Channels::default(),
+            finals: Vec::new(),
+            unanswered: Vec::new(),
         }
     }
 
@@ -126,6 +135,29 @@ impl Ledger {
         self.recent.outcome(scoped).map(|kept| kept.outcome)
     }
 
+    /// The transfer under way that a key names, if its outcome waits for other shards.
+    #[must_use]
+    pub fn pending(&self, scoped: &ScopedKey) -> Option<TransferId> {
+        self.channels.by_key(scoped).map(|(transfer, _)| transfer)
+    }
+
+    /// The messages to a peer after a number that it is not known to have applied, the oldest first.
+    pub fn outbox(&self, peer: u16, after: u64) -> impl Iterator<Item = Numbered> {
+        self.channels.get(peer).into_iter().flat_map(move |channel| channel.after(after))
+    }
+
+    /// The last message of a peer's that was applied here.
+    #[must_use]
+    pub fn inbox(&self, peer: u16) -> u64 {
+        self.channels.get(peer).map_or(0, |channel| channel.cursors().inbox)
+    }
+
+    /// How many payments to a peer are not settled.
+    #[must_use]
+    pub fn unsettled(&self, peer: u16) -> u64 {
+        self.channels.get(peer).map_or(0, |channel| channel.cursors().unsettled)
+    }
+
     /// What was decided before this log time has been forgotten; the beginning of time, when nothing has. Volumes whose
     /// last record is older decide nothing any more.
     #[must_use]
@@ -147,10 +179,9 @@ impl Ledger {
         let mut postings = Vec::new();
         while postings.len() < limit {
             let Some((number, is_credit)) = place.row() else { break };
-            let Some(row) = self.recent.row(number) else { break };
-            let reverses = self.recent.reverses(row);
+            let Some((row, links)) = self.recent.row(number) else { break };
             let posting =
-                if is_credit { row.credit_posting(reverses) } else { row.debit_posting(reverses) };
+                if is_credit { row.credit_posting(links) } else { row.debit_posting(links) };
             place = if is_credit { row.credit_before } else { row.debit_before };
             if before.is_none_or(|before| posting.key < before) {
                 postings.push(posting);
@@ -183,7 +214,8 @@ impl Ledger {
     /// The digest of everything but accounts and active holds.
     pub(crate) fn rest_digest(&self) -> u128 {
         let facts = hash::part(&(self.now, &self.retention));
-        self.sealed.wrapping_add(self.recent.digest()).wrapping_add(facts)
+        let rest = [self.recent.digest(), self.channels.digest(), facts];
+        rest.into_iter().fold(self.sealed, u128::wrapping_add)
     }
 
     /// Begins to gather what [`Self::missing`] names. Good until something leaves memory.
@@ -212,7 +244,8 @@ impl Ledger {
                 leg: u8::try_from(leg).expect("a journal has at most 64 legs"),
                 kind: journal.kind,
             };
-            self.recent.keep_row(row, journal.reverses);
+            let links = Links { reverses: journal.reverses, remote: posted.remote };
+            self.recent.keep_row(row, links);
             self.count_totals(posted);
         }
         self.keep_legs(position, journal);
@@ -337,7 +370,17 @@ impl Ledger {
         transfer: crate::id::TransferId,
         ask: &mut impl FnMut(ColdName),
     ) {
-        if self.retention.forgets_index(transfer.index) {
+        let is_local = transfer.shard == self.books.shard;
+        if is_local && self.retention.forgets_index(transfer.index) {
+            return;
+        }
+        if !is_local {
+            if self.recent.incoming(&transfer).is_none() {
+                ask(ColdName::Incoming(transfer));
+            }
+            if self.recent.reversal(&transfer).is_none() {
+                ask(ColdName::Reversal(transfer));
+            }
             return;
         }
         if self.recent.reversal(&transfer).is_none() {

@@ -17,6 +17,8 @@
 //! 6. Everything is checked, then everything is changed. A transfer computes both accounts as they will be, and only
 //!    when nothing can fail any more writes them as one balanced journal.
 //! 7. Posted or rejected, the [`Outcome`] is kept under the key, and is the only one that it will ever have.
+//!    A payee on another shard makes it *pending* first: the money waits in a channel, and the outcome comes with that
+//!    shard's answer ([`Decided::finals`]).
 //! 8. After the requests, a bounded number of records that fell due without being asked for are brought up to date.
 //! 9. From time to time [`Ledger::freeze`] takes an [`Image`], which somebody writes to disk while the ledger goes on;
 //!    then [`Ledger::evict`] lets what can no longer change leave memory. [`Restore`] is the way back.
@@ -29,6 +31,7 @@ mod amount;
 mod apply;
 mod audit;
 pub mod batch;
+mod channels;
 pub mod codec;
 mod cold;
 mod commands;
@@ -54,8 +57,9 @@ pub use amount::{AMOUNT_MAX, Amount, Currency};
 pub use apply::TIMERS_PER_BATCH_MAX;
 pub use audit::Violation;
 pub use batch::{Batch, BatchError, Command, Head, Leg, Request};
+pub use channels::{Message, Numbered, Payment, Refusal, UNSETTLED_MAX};
 pub use cold::{
-    ColdName, ColdRecord, ColdValue, Corrupt, KeptOutcome, cold_digest, posting_filter,
+    ColdName, ColdRecord, ColdValue, Corrupt, Incoming, KeptOutcome, cold_digest, posting_filter,
     posting_range,
 };
 pub use fetched::Fetched;
@@ -65,7 +69,7 @@ pub use image::{Image, Restore};
 pub use journal::{JournalKind, Posting, PostingKey};
 pub use key::{KEY_SKEW_MS, Key, Operation, ScopedKey};
 pub use ledger::{Books, Ledger};
-pub use outcome::{Answer, Outcome, Posted};
+pub use outcome::{Answer, Decided, Outcome, Posted};
 pub use rejection::Rejection;
 pub use retention::RETENTION_MS;
 pub use slots::{SHARDS_MAX, SLOTS, Shards, Slot};

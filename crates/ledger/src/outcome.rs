@@ -3,6 +3,7 @@
 use bincode::{Decode, Encode};
 
 use crate::id::{Time, TransferId};
+use crate::key::ScopedKey;
 use crate::rejection::Rejection;
 
 /// What the ledger did.
@@ -16,6 +17,16 @@ pub struct Posted {
 
 /// Posted or rejected. Once given under a key, it is the only outcome that key will ever have (A4).
 pub type Outcome = Result<Posted, Rejection>;
+
+/// What one batch brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decided {
+    /// One answer per request, in order. `None` for a request whose outcome waits for another shard: it will be among
+    /// the `finals` of a later batch.
+    pub answers: Vec<Option<Answer>>,
+    /// The requests of earlier batches that have their outcome now.
+    pub finals: Vec<(ScopedKey, Outcome)>,
+}
 
 /// An outcome, and whether it had been given before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashTable};
 
-use crate::cold::{ColdName, ColdValue, KeptOutcome, posting_part};
+use crate::cold::{ColdName, ColdValue, Incoming, KeptOutcome, posting_part};
 use crate::hash::{self, Fixed};
 use crate::hold::Hold;
-use crate::id::{HoldId, TenantId, Time, TransferId};
-use crate::journal::{JournalKind, Row};
+use crate::id::{AccountId, HoldId, TenantId, Time, TransferId};
+use crate::journal::{JournalKind, Links, Row};
 use crate::key::{Key, Operation, ScopedKey};
 use crate::list::List;
 use crate::outcome::Outcome;
@@ -135,6 +135,9 @@ pub(crate) struct Chunk {
     reverses: HashMap<(u64, u16), TransferId, Fixed>,
     pub(crate) holds: HashMap<HoldId, Hold, Fixed>,
     pub(crate) reversals: HashMap<TransferId, TransferId, Fixed>,
+    pub(crate) incoming: HashMap<TransferId, Incoming, Fixed>,
+    /// The accounts on other shards that due accounts stand for, by row.
+    remotes: HashMap<(u64, u16, u8), AccountId, Fixed>,
     pub(crate) times: Option<(Time, Time)>,
     pub(crate) digest: u128,
     outcomes: Outcomes,
@@ -149,6 +152,8 @@ impl Chunk {
             reverses: HashMap::with_hasher(Fixed),
             holds: HashMap::with_hasher(Fixed),
             reversals: HashMap::with_hasher(Fixed),
+            incoming: HashMap::with_hasher(Fixed),
+            remotes: HashMap::with_hasher(Fixed),
             times: None,
             digest: 0,
             outcomes: Outcomes::new(outcomes),
@@ -166,12 +171,18 @@ impl Chunk {
         self.outcomes.row(row).map(OutcomeRow::kept)
     }
 
-    /// The transfer that a row undoes, if it does. The mark lies in the same chunk.
-    pub(crate) fn reverses_of(&self, row: &Row) -> Option<TransferId> {
-        match row.kind {
+    /// What a row of this chunk knows of elsewhere.
+    pub(crate) fn links(&self, row: &Row) -> Links {
+        let reverses = match row.kind {
             JournalKind::Reversal => self.reverses.get(&(row.index, row.position)).copied(),
-            JournalKind::Opening | JournalKind::Transfer | JournalKind::Post => None,
-        }
+            JournalKind::Opening
+            | JournalKind::Transfer
+            | JournalKind::Post
+            | JournalKind::Return => None,
+        };
+        let place = (row.index, row.position, row.leg);
+        let remote = row.may_be_remote().then(|| self.remotes.get(&place).copied()).flatten();
+        Links { reverses, remote }
     }
 
     /// The rows of one transfer.
@@ -184,7 +195,10 @@ impl Chunk {
     }
 
     fn is_empty(&self) -> bool {
-        self.outcomes.rows.len() == 0 && self.rows.len() == 0 && self.holds.is_empty()
+        self.outcomes.rows.len() == 0
+            && self.rows.len() == 0
+            && self.holds.is_empty()
+            && self.reversals.is_empty()
     }
 
     fn has_forgotten(&self, retention: &Retention) -> bool {
@@ -238,8 +252,8 @@ impl Recent {
         self.chunks().find_map(|chunk| chunk.reversals.get(transfer))
     }
 
-    pub(crate) fn reverses(&self, row: &Row) -> Option<TransferId> {
-        self.chunks().find_map(|chunk| chunk.reverses_of(row))
+    pub(crate) fn incoming(&self, transfer: &TransferId) -> Option<&Incoming> {
+        self.chunks().find_map(|chunk| chunk.incoming.get(transfer))
     }
 
     /// The rows of one transfer, if memory has them.
@@ -252,10 +266,11 @@ impl Recent {
     }
 
     /// A row of history by its number, while memory has it.
-    pub(crate) fn row(&self, number: u64) -> Option<&Row> {
+    pub(crate) fn row(&self, number: u64) -> Option<(&Row, Links)> {
         let chunk = self.chunks().find(|chunk| chunk.first_row <= number)?;
         let inside = number.checked_sub(chunk.first_row)?;
-        chunk.rows.get(usize::try_from(inside).ok()?)
+        let row = chunk.rows.get(usize::try_from(inside).ok()?)?;
+        Some((row, chunk.links(row)))
     }
 
     /// The number that the next row of history will have.
@@ -283,12 +298,23 @@ impl Recent {
     pub(crate) fn keep_reversal(&mut self, at: Time, transfer: TransferId, by: TransferId) {
         self.open.count(at, cold_part(ColdName::Reversal(transfer), ColdValue::Reversal(by)));
         self.open.reversals.insert(transfer, by);
-        self.open.reverses.insert((by.index, by.position), transfer);
     }
 
-    pub(crate) fn keep_row(&mut self, row: Row, reverses: Option<TransferId>) {
-        for posting in [row.debit_posting(reverses), row.credit_posting(reverses)] {
+    pub(crate) fn keep_incoming(&mut self, transfer: TransferId, incoming: Incoming) {
+        let (name, value) = (ColdName::Incoming(transfer), ColdValue::Incoming(incoming));
+        self.open.count(incoming.at, cold_part(name, value));
+        self.open.incoming.insert(transfer, incoming);
+    }
+
+    pub(crate) fn keep_row(&mut self, row: Row, links: Links) {
+        for posting in [row.debit_posting(links), row.credit_posting(links)] {
             self.open.count(row.at, posting_part(&posting));
+        }
+        if let Some(transfer) = links.reverses {
+            self.open.reverses.insert((row.index, row.position), transfer);
+        }
+        if let Some(remote) = links.remote {
+            self.open.remotes.insert((row.index, row.position, row.leg), remote);
         }
         self.open.rows.push(row);
     }

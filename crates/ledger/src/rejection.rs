@@ -2,6 +2,7 @@
 
 use bincode::{Decode, Encode};
 
+use crate::channels::Refusal;
 use crate::id::Time;
 
 /// A deterministic "no". Each variant says what its reader can do about it.
@@ -99,6 +100,15 @@ pub enum Rejection {
     /// Send a command whose fields are within their documented ranges.
     #[error("a field is out of its range")]
     InvalidCommand,
+    /// The payee's shard refused the money, and it is back with its payer: see why. Of a transfer of several legs only
+    /// those named came back; the others were posted.
+    #[error("refused by the payee's shard, and returned: {}", .why.rejection())]
+    Returned {
+        /// Why the first of them was refused.
+        why: Refusal,
+        /// The legs that came back, a bit for each, the lowest for the first.
+        legs: u64,
+    },
 }
 
 impl Rejection {
@@ -131,6 +141,7 @@ impl Rejection {
             Self::CloseBlocked => "CLOSE_BLOCKED",
             Self::NotFrozen => "NOT_FROZEN",
             Self::InvalidCommand => "INVALID_COMMAND",
+            Self::Returned { .. } => "RETURNED",
         }
     }
 }

@@ -100,10 +100,14 @@ fn check_log(golden: &mut Golden) {
         assert_eq!(head.subject, request.command.subject(), "{name}");
         requests.push(request);
     }
-    let batch = Batch::new(Time(1_767_225_600_123), requests).unwrap();
-    let bytes = batch.encode().unwrap();
-    golden.check("batch", &bytes);
-    assert_eq!(Batch::decode(&bytes).unwrap(), batch);
+    // The first is as the first release had it; what came later stands in the second.
+    let later = requests.split_off(13);
+    for (name, requests) in [("batch", requests), ("batch-2", later)] {
+        let batch = Batch::new(Time(1_767_225_600_123), requests).unwrap();
+        let bytes = batch.encode().unwrap();
+        golden.check(name, &bytes);
+        assert_eq!(Batch::decode(&bytes).unwrap(), batch);
+    }
 }
 
 fn check_answers(golden: &mut Golden) {
@@ -214,10 +218,11 @@ fn an_old_image_loads_for_ever() {
             fetched.put(name, value).unwrap();
         }
     }
-    let answers = ledger.apply(ledger.index() + 1, &batch, &fetched);
+    let answers = ledger.apply(ledger.index() + 1, &batch, &fetched).answers;
     assert!(answers.len() >= 20);
     for ((request, outcome), answer) in requests.iter().zip(answers) {
-        assert_eq!(answer, Answer { outcome: *outcome, replayed: true }, "{request:?}");
+        let said = Some(Answer { outcome: *outcome, replayed: true });
+        assert_eq!(answer, said, "{request:?}");
     }
     for (key, value) in &cold {
         let name = ColdName::parse(key).unwrap();

@@ -241,6 +241,7 @@ fn compare_hold(world: &World, state: &State, number: u8) {
         ColdValue::Outcome(_)
         | ColdValue::Reversal(_)
         | ColdValue::Legs(..)
+        | ColdValue::Incoming(_)
         | ColdValue::Posting(_) => unreachable!("a hold's name"),
     });
     let known = state.holds.get(&id).filter(|hold| {

@@ -11,14 +11,15 @@ use std::fmt::Write as _;
 
 use goldenscript::{ArgumentConsumer, Command as Line};
 use ledger::{
-    AccountId, AccountKind, Amount, Answer, Authority, Command, Currency, FreezeScope, HoldId, Key,
-    Leg, Slot, TenantId, TransferId,
+    AccountId, AccountKind, Amount, Answer, Authority, Books, Command, Currency, FreezeScope,
+    HoldId, Key, Leg, Slot, TenantId, TransferId,
 };
-use world::{START, World, account, request};
+use world::{BOOKS, START, World, account, request};
 
-/// Runs the lines of a script against one ledger.
+/// Runs the lines of a script against the ledgers of two shards. Almost all happens on the first.
 struct Script {
     world: World,
+    away: World,
     transfers: BTreeMap<String, TransferId>,
     tenant: TenantId,
 }
@@ -32,8 +33,12 @@ fn scripts_say_what_they_said() {
     paths.sort();
     assert!(!paths.is_empty());
     for path in paths {
-        let mut script =
-            Script { world: World::new(), transfers: BTreeMap::new(), tenant: TenantId(0) };
+        let mut script = Script {
+            world: World::new(),
+            away: away(),
+            transfers: BTreeMap::new(),
+            tenant: TenantId(0),
+        };
         goldenscript::run(&mut script, &path)
             .unwrap_or_else(|why| panic!("{}: {why}", path.display()));
     }
@@ -68,6 +73,7 @@ impl goldenscript::Runner for Script {
                 self.world.checkpoint();
                 String::new()
             }
+            "carry" => self.carry(),
             "show" => self.show(&mut args)?,
             "statement" => self.statement(&mut args)?,
             "show-hold" => self.show_hold(&mut args)?,
@@ -91,12 +97,37 @@ impl Script {
                 u128::from(START.plus_ms(made).0) << 80 | 7 << 76 | 0b10 << 62 | u128::from(key);
             request.key = Key::from_uuid_v7(bits).ok_or("no UUIDv7")?;
         }
-        let answers = self.world.apply(vec![request]);
-        let [answer] = answers.as_slice() else { return Err("one answer for one request".into()) };
+        let scoped = request.scoped_key();
+        let world = self.world_of(AccountId::from_u128(scoped.subject));
+        let decided = world.decide(vec![request]);
+        let [answer] = decided.answers.as_slice() else {
+            return Err("one answer for one request".into());
+        };
+        let Some(answer) = answer else {
+            let transfer = world.ledger.pending(&scoped).ok_or("what waits is pending")?;
+            self.transfers.extend(named.map(|name| (name, transfer)));
+            return Ok(format!("pending {transfer}"));
+        };
         if let (Some(name), Ok(posted)) = (named, answer.outcome) {
             self.transfers.insert(name, posted.transfer);
         }
         Ok(say(answer))
+    }
+
+    fn world_of(&mut self, id: AccountId) -> &mut World {
+        if BOOKS().shards.shard(id.slot()) == 1 { &mut self.away } else { &mut self.world }
+    }
+
+    /// Carries every message both ways until there is none, and says what became final.
+    fn carry(&mut self) -> String {
+        let mut said = String::new();
+        loop {
+            let there = deliver(&mut self.world, &mut self.away, &mut said);
+            let back = deliver(&mut self.away, &mut self.world, &mut said);
+            if !there && !back {
+                return said;
+            }
+        }
     }
 
     fn command(
@@ -168,11 +199,11 @@ impl Script {
         })
     }
 
-    fn show(&self, args: &mut ArgumentConsumer<'_>) -> Said {
+    fn show(&mut self, args: &mut ArgumentConsumer<'_>) -> Said {
         let mut said = String::new();
         while let Some(text) = args.next_pos() {
             let id = read_account(text)?;
-            let Some(account) = self.world.ledger.account(&id) else {
+            let Some(account) = self.world_of(id).ledger.account(&id) else {
                 writeln!(said, "{text}: none")?;
                 continue;
             };
@@ -200,10 +231,10 @@ impl Script {
         Ok(format!("{text}: {:?}, {posted} posted, {left} left", hold.state))
     }
 
-    fn statement(&self, args: &mut ArgumentConsumer<'_>) -> Said {
+    fn statement(&mut self, args: &mut ArgumentConsumer<'_>) -> Said {
         let id = read_account(args.next_pos().ok_or("whose statement?")?)?;
         let mut said = String::new();
-        for posting in self.world.statement(id) {
+        for posting in self.world_of(id).statement(id) {
             let sign = if posting.key.is_credit() { '+' } else { '-' };
             write!(said, "{:?} {sign}{} = {}", posting.kind, posting.amount, posting.balance)?;
             match posting.reverses {
@@ -213,6 +244,34 @@ impl Script {
         }
         Ok(said)
     }
+}
+
+fn away() -> World {
+    World::of(Books { shard: 1, ..BOOKS() })
+}
+
+/// Carries the messages of one shard to the other, and says whether there were any.
+fn deliver(from: &mut World, to: &mut World, said: &mut String) -> bool {
+    let (sender, receiver) = (from.ledger.books().shard, to.ledger.books().shard);
+    let known = to.ledger.inbox(sender);
+    let acked = from.ledger.inbox(receiver);
+    let books = AccountId::in_slot(0, BOOKS().shards.first_slot(receiver));
+    let requests: Vec<_> = from
+        .ledger
+        .outbox(receiver, known)
+        .map(|numbered| Some((numbered.number, numbered.message)))
+        .map(|message| request(0, Command::Deliver { books, from: sender, acked, message }))
+        .collect();
+    if requests.is_empty() {
+        return false;
+    }
+    to.at = to.at.max(from.at);
+    for (scoped, outcome) in to.decide(requests).finals {
+        let answer = say(&Answer { outcome, replayed: false });
+        let key = u64::try_from(scoped.key.to_u128() >> 64).map(|bits| bits & 0xff);
+        writeln!(said, "key {}: {answer}", key.unwrap_or_default()).unwrap();
+    }
+    true
 }
 
 fn say(answer: &Answer) -> String {
@@ -235,14 +294,28 @@ fn multi(args: &mut ArgumentConsumer<'_>, currency: Currency) -> Result<Command,
     Ok(Command::MultiTransfer { initiator, currency, legs })
 }
 
-/// `a1` … `a99` share a slot; `b1` … live in another one; `opening` is the shard's own.
+/// `a1` … `a99` share a slot; `b1` … live in another one, `c1` … on another shard; `opening`, `due-to`, `due-from` and
+/// `suspense` are the shard's own, those of the other shard have a `c-` in front.
 fn read_account(text: &str) -> Result<AccountId, Box<dyn Error>> {
-    if text == "opening" {
-        return Ok(AccountKind::Opening.system_id(Currency::CNY, Slot::of(0)));
+    let (name, shard) = text.strip_prefix("c-").map_or((text, 0), |name| (name, 1));
+    let peer = 1_u16.wrapping_sub(shard);
+    let own = match name {
+        "opening" => Some(AccountKind::Opening),
+        "due-to" => Some(AccountKind::DueTo(peer)),
+        "due-from" => Some(AccountKind::DueFrom(peer)),
+        "suspense" => Some(AccountKind::Suspense),
+        _ => None,
+    };
+    if let Some(kind) = own {
+        return Ok(kind.system_id(Currency::CNY, BOOKS().shards.first_slot(shard)));
     }
     let (kind, number) = text.split_at_checked(1).ok_or("accounts are called a1, b1, …")?;
     let id = account(number.parse()?);
-    Ok(if kind == "a" { id } else { AccountId::in_slot(id.to_u128(), Slot::new(7).unwrap()) })
+    Ok(match kind {
+        "a" => id,
+        "c" => AccountId::in_slot(id.to_u128(), Slot::new(3_000).unwrap()),
+        _ => AccountId::in_slot(id.to_u128(), Slot::new(7).unwrap()),
+    })
 }
 
 /// `250`, or `400d`. When it is a time, it counts from the start of the script.

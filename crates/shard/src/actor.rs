@@ -11,7 +11,7 @@ use bytes::Bytes;
 use consensus::{Leadership, ProposeError, Refused, Replica};
 use hashbrown::HashMap;
 use ledger::batch::Batch;
-use ledger::{Shards, Time};
+use ledger::{Decided, Shards, Time};
 use tokio::sync::mpsc;
 use wire::Failure;
 use wire::proto::cluster::{Frame, FrameAnswer, Leader};
@@ -152,8 +152,8 @@ impl Shard {
         let proposal = async move { replica.propose(bytes).await };
         let landing = proposal.into_actor(self).map(move |result, shard, context| {
             let result = result.map_err(|error| failure(&error));
-            let answers = result.as_ref().map(|applied| applied.answers.as_slice());
-            shard.landed(entry, answers.map_err(|failure| *failure), context);
+            let decided = result.as_ref().map(|applied| &applied.decided);
+            shard.landed(entry, decided.map_err(|failure| *failure), context);
         });
         context.spawn(landing);
     }
@@ -161,7 +161,7 @@ impl Shard {
     fn landed(
         &mut self,
         entry: Entry,
-        result: Result<&[ledger::Answer], Failure>,
+        result: Result<&Decided, Failure>,
         context: &mut Context<Self>,
     ) {
         let now = self.log_now();

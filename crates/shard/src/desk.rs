@@ -12,11 +12,15 @@
 use bytes::Bytes;
 use group_commit::{Driver, GroupCommit, Refused, Weight};
 use ledger::batch::{BATCH_REQUESTS_MAX, get_record, records};
-use ledger::{Answer, KEY_SKEW_MS, Request, ScopedKey, Shards, Slot, Time};
+use ledger::{
+    AccountId, Answer, Command, Decided, KEY_SKEW_MS, Outcome, Request, ScopedKey, Shards, Slot,
+    Time,
+};
 use wire::{Failure, Reply};
 
 use crate::flights::{Boarding, Flights};
 use crate::frames::{Answered, FrameNo, Frames, Waiter};
+use crate::pending::Pending;
 use crate::places::{Admission, Order, Places};
 use crate::proposer::{ENTRY_BYTES_MAX, Entry, LIMITS};
 
@@ -97,6 +101,7 @@ pub struct Desk {
     group: GroupCommit<Run>,
     frames: Frames,
     flights: Flights,
+    pending: Pending,
     places: Places,
     effects: Vec<Effect>,
 }
@@ -111,6 +116,7 @@ impl Desk {
             group: GroupCommit::new(LIMITS),
             frames: Frames::default(),
             flights: Flights::default(),
+            pending: Pending::default(),
             places: Places::default(),
             effects: Vec::new(),
         }
@@ -161,21 +167,28 @@ impl Desk {
     pub fn landed(
         &mut self,
         entry: Entry,
-        result: Result<&[Answer], Failure>,
+        result: Result<&Decided, Failure>,
         now: Time,
     ) -> Vec<Effect> {
         assert_eq!(entry.reign, self.reign, "an entry of another reign is nobody's");
-        let mut answers = result.map(<[Answer]>::iter);
+        let mut answers = result.map(|decided| decided.answers.iter());
         for run in entry.sealed.items {
             for (key, waiter) in run.keys.iter().zip(run.waiters) {
                 let reply = match &mut answers {
-                    Ok(answers) => {
-                        Reply::Answer(*answers.next().expect("one answer for each request"))
-                    }
+                    Ok(answers) => match answers.next().expect("one answer for each request") {
+                        Some(answer) => Reply::Answer(*answer),
+                        None => {
+                            self.wait(key, waiter);
+                            continue;
+                        }
+                    },
                     Err(failure) => Reply::Failure(*failure),
                 };
                 self.land(key, waiter, reply);
             }
+        }
+        for (key, outcome) in result.map_or(&[][..], |decided| &decided.finals) {
+            self.became_final(key, *outcome);
         }
         let driver = entry.sealed.flight.land();
         self.drive(driver, now);
@@ -194,6 +207,7 @@ impl Desk {
             let answered = self.frames.answer_rest(frame, &rest);
             self.send(answered);
         }
+        self.pending.forget_gone(|frame| self.frames.is_waiting(frame));
         let driver = self.group.drive();
         self.drive(driver, now);
         std::mem::take(&mut self.effects)
@@ -266,6 +280,13 @@ impl Desk {
         if shards.shard(Slot::of(request.command.subject())) != shard {
             return Err(Failure::InvalidRecord);
         }
+        // No client carries messages between shards.
+        if matches!(request.command, Command::Deliver { .. }) {
+            return Err(Failure::InvalidRecord);
+        }
+        if pays_away(&request.command, |id| shards.shard(id.slot()) != shard) {
+            return Err(Failure::PeerBehind);
+        }
         let from_future = request.key.time().is_some_and(|made| made > now.plus_ms(KEY_SKEW_MS));
         if from_future { Err(Failure::KeyFromFuture) } else { Ok(()) }
     }
@@ -309,12 +330,36 @@ impl Desk {
     /// A request that flew is answered, and so is everybody who joined it.
     fn land(&mut self, key: &ScopedKey, waiter: Waiter, reply: Reply) {
         let joined = self.flights.land(key, waiter);
+        self.pending.needs_not(key);
         let answered = self.frames.answer(waiter, &reply);
         self.send(answered);
         for other in joined {
             let answered = self.frames.answer(other, &repeated(reply));
             self.send(answered);
         }
+        self.make_room(key);
+    }
+
+    /// A request that flew waits for another shard, and so does everybody who joined it.
+    fn wait(&mut self, key: &ScopedKey, waiter: Waiter) {
+        let joined = self.flights.land(key, waiter);
+        let waiters = std::iter::once(waiter).chain(joined);
+        if let Some(outcome) = self.pending.wait(*key, waiters) {
+            self.became_final(key, outcome);
+        }
+        self.make_room(key);
+    }
+
+    /// What a request waited for has come: the first who asked is told, and the others that it is a repetition.
+    fn became_final(&mut self, key: &ScopedKey, outcome: Outcome) {
+        let waiters = self.pending.became_final(key, outcome, self.flights.has(key));
+        for (waiter, replayed) in waiters {
+            let answered = self.frames.answer(waiter, &Reply::Answer(Answer { outcome, replayed }));
+            self.send(answered);
+        }
+    }
+
+    fn make_room(&mut self, key: &ScopedKey) {
         let room = self.places.landed(key.subject);
         if room > 0 {
             let last = !self.places.is_contended(key.subject);
@@ -354,6 +399,24 @@ impl Desk {
         if let Some(Answered { session, id, replies, names_leader }) = answered {
             self.effects.push(Effect::Answer { session, id, replies, names_leader });
         }
+    }
+}
+
+/// Whether a command pays an account elsewhere. Nobody carries messages between shards yet, so that every channel is as
+/// behind as it can be.
+fn pays_away(command: &Command, is_away: impl Fn(&AccountId) -> bool) -> bool {
+    match command {
+        Command::Transfer { credit, .. } | Command::Hold { credit, .. } => is_away(credit),
+        Command::MultiTransfer { legs, .. } => legs.iter().any(|leg| is_away(&leg.credit)),
+        Command::Open { .. }
+        | Command::Freeze { .. }
+        | Command::Unfreeze { .. }
+        | Command::Close { .. }
+        | Command::Post { .. }
+        | Command::Void { .. }
+        | Command::Reverse { .. }
+        | Command::ForgetKeys { .. }
+        | Command::Deliver { .. } => false,
     }
 }
 

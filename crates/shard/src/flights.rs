@@ -49,6 +49,11 @@ impl Flights {
         }
     }
 
+    /// Whether a request is in flight under a key.
+    pub(crate) fn has(&self, key: &ScopedKey) -> bool {
+        self.by_key.contains_key(key)
+    }
+
     /// Ends the flight that `owner` registered, and says who joined it.
     pub(crate) fn land(&mut self, key: &ScopedKey, owner: Waiter) -> Vec<Waiter> {
         match self.by_key.get(key) {

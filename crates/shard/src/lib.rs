@@ -17,6 +17,7 @@ mod actor;
 mod desk;
 mod flights;
 mod frames;
+mod pending;
 mod places;
 mod proposer;
 mod reads;

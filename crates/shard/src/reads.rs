@@ -151,6 +151,7 @@ fn write_posting(posting: &Posting) -> WirePosting {
         JournalKind::Transfer => WireKind::Transfer,
         JournalKind::Post => WireKind::Post,
         JournalKind::Reversal => WireKind::Reversal,
+        JournalKind::Return => WireKind::Return,
     };
     WirePosting {
         index: posting.key.index,

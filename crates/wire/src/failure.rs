@@ -37,11 +37,14 @@ pub enum Failure {
     /// No log holds the request. Operators: the gateway's release is newer than the node's.
     #[error("the node cannot read the request's record")]
     InvalidRecord,
+    /// No log holds the request. Try again later.
+    #[error("the channel to the payee's shard takes no more")]
+    PeerBehind,
 }
 
 impl Failure {
     /// Every failure, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoLeader,
         Self::Overloaded,
         Self::DiskFull,
@@ -51,6 +54,7 @@ impl Failure {
         Self::DeadlinePassed,
         Self::OutcomeUnknown,
         Self::InvalidRecord,
+        Self::PeerBehind,
     ];
 
     /// The code by which everybody outside knows it: stable for ever.
@@ -66,6 +70,7 @@ impl Failure {
             Self::DeadlinePassed => "DEADLINE_PASSED",
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
             Self::InvalidRecord => "INVALID_RECORD",
+            Self::PeerBehind => "PEER_BEHIND",
         }
     }
 
@@ -81,7 +86,8 @@ impl Failure {
             | Self::Diverged
             | Self::Draining
             | Self::DeadlinePassed
-            | Self::InvalidRecord => false,
+            | Self::InvalidRecord
+            | Self::PeerBehind => false,
         }
     }
 
@@ -107,6 +113,7 @@ impl Failure {
             Self::DeadlinePassed => 6,
             Self::OutcomeUnknown => 7,
             Self::InvalidRecord => 8,
+            Self::PeerBehind => 9,
         }
     }
 
@@ -127,7 +134,7 @@ mod tests {
             assert_eq!(failure.number(), number);
             assert_eq!(Failure::from_number(number), Some(failure));
         }
-        assert_eq!(Failure::from_number(9), None);
+        assert_eq!(Failure::from_number(10), None);
         assert_eq!(Failure::from_number(255), None);
     }
 

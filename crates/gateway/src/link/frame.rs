@@ -70,6 +70,7 @@ const fn is_passing(failure: Failure) -> bool {
         Failure::DiskFull
         | Failure::KeyFromFuture
         | Failure::Diverged
+        | Failure::PeerBehind
         | Failure::DeadlinePassed
         | Failure::InvalidRecord => false,
     }

@@ -32,7 +32,7 @@ impl Ledger {
             self.system_account(AccountKind::Opening, currency).moved(Side::Debit, amount)?;
         let credit = account.after_credit(amount)?;
 
-        let legs = [PostedLeg { debit, credit, amount }];
+        let legs = [PostedLeg::new(debit, credit, amount)];
         self.write(position, &Journal::new(JournalKind::Opening, &legs));
         Ok(())
     }
@@ -67,6 +67,9 @@ impl Ledger {
 
     pub(crate) fn close(&mut self, tenant: TenantId, id: AccountId) -> Result<(), Rejection> {
         let account = self.owned(&id, tenant)?.after_close()?;
+        if self.channels.has_pending(&id) {
+            return Err(Rejection::CloseBlocked);
+        }
 
         self.write_account(account, None);
         Ok(())

@@ -1,7 +1,9 @@
 //! Placing, posting and voiding holds. Expiry is decided on touch, before any of these runs.
 
+use crate::account::AccountKind;
 use crate::amount::Amount;
 use crate::batch::{Command, HOLD_MS_MAX};
+use crate::commands::dispatch::{Away, Dispatch};
 use crate::fetched::Fetched;
 use crate::hold::{Hold, HoldState};
 use crate::id::{HoldId, TenantId};
@@ -29,10 +31,17 @@ impl Ledger {
             return Err(Rejection::HoldExists);
         }
         let payer = self.owned(debit, tenant)?;
-        let payee = self.payee(credit)?;
-        payee.check_open()?;
-        if payer.currency != *currency || payee.currency != *currency {
+        if payer.currency != *currency {
             return Err(Rejection::CurrencyMismatch);
+        }
+        if self.is_here(credit) {
+            let payee = self.payee(credit)?;
+            payee.check_open()?;
+            if payee.currency != *currency {
+                return Err(Rejection::CurrencyMismatch);
+            }
+        } else if AccountKind::reserves(*credit) {
+            return Err(Rejection::AccountNotFound);
         }
         let payer = payer.after_hold(*amount)?;
 
@@ -59,7 +68,7 @@ impl Ledger {
         tenant: TenantId,
         command: &Command,
         fetched: &Fetched,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Option<Dispatch>, Rejection> {
         let Command::Post { hold, amount, release_rest } = command else {
             unreachable!("called with a post only");
         };
@@ -71,19 +80,30 @@ impl Ledger {
         }
         let after = hold.after_post(amount.minor(), *release_rest, self.now);
         let mut debit = self.payee(&hold.debit)?.after_post(amount)?;
-        let credit = self.payee(&hold.credit)?.after_credit(amount)?;
         if after.state != HoldState::Active {
             debit = debit.after_release(remaining.saturating_sub(amount.minor()), true);
         }
+        let is_here = self.is_here(&hold.credit);
+        let leg = if is_here {
+            PostedLeg::new(debit, self.payee(&hold.credit)?.after_credit(amount)?, amount)
+        } else {
+            let due = self.due_to(&hold.credit, hold.currency);
+            self.leg_away(debit, &due, amount, hold.credit)?
+        };
 
-        let legs = [PostedLeg { debit, credit, amount }];
-        self.write(position, &Journal::new(JournalKind::Post, &legs));
+        let kind = JournalKind::Post;
+        self.write(position, &Journal::new(kind, &[leg]));
         if after.state == HoldState::Active {
             self.write_hold(after);
         } else {
             self.end_hold(&hold, after);
         }
-        Ok(())
+        if is_here {
+            return Ok(None);
+        }
+        let Hold { debit, credit, currency, .. } = hold;
+        let away = vec![Away { leg: 0, debit, credit, amount }];
+        Ok(Some(Dispatch { currency, kind, legs: 1, away, reverses: None }))
     }
 
     pub(crate) fn void_hold(

@@ -1,7 +1,11 @@
 //! What each command does: check everything, then change everything.
 
 mod accounts;
+mod deliver;
+mod dispatch;
 mod forget;
 mod holds;
 mod reverse;
 mod transfer;
+
+pub(crate) use dispatch::Dispatch;

@@ -1,8 +1,9 @@
 //! Undoing a transfer: whole, once, whatever the key.
 
-use crate::account::Side;
+use crate::account::{AccountKind, Side};
 use crate::batch::Leg;
-use crate::cold::{ColdName, ColdValue};
+use crate::cold::{ColdName, ColdValue, Incoming};
+use crate::commands::dispatch::{Away, Dispatch};
 use crate::commands::transfer::Draft;
 use crate::fetched::Fetched;
 use crate::id::{AccountId, TenantId, Time, TransferId};
@@ -27,10 +28,10 @@ impl Ledger {
         tenant: TenantId,
         (credit, transfer): (AccountId, TransferId),
         fetched: &Fetched,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Option<Dispatch>, Rejection> {
         self.owned(&credit, tenant)?;
         if transfer.shard != self.books.shard {
-            return Err(Rejection::LegsTooFar);
+            return self.reverse_incoming(position, (credit, transfer), fetched).map(Some);
         }
         if self.retention.forgets_index(transfer.index) {
             return Err(Rejection::TransferTooOld);
@@ -41,6 +42,14 @@ impl Ledger {
         }
         if !undo.kind.is_reversible() {
             return Err(Rejection::NotReversible);
+        }
+        // What another shard has a part in is known by its name there, or has legs that are not here.
+        if undo.legs.iter().any(|leg| !self.is_here(&leg.debit) || AccountKind::reserves(leg.debit))
+        {
+            return Err(Rejection::TransferNotFound);
+        }
+        if undo.legs.iter().any(|leg| AccountKind::reserves(leg.credit)) {
+            return Err(Rejection::LegsTooFar);
         }
         if self.recent.reversal(&transfer).is_some() || fetched.has_reversal(&transfer) {
             return Err(Rejection::AlreadyReversed);
@@ -57,7 +66,42 @@ impl Ledger {
         journal.reverses = Some(transfer);
         self.write(position, &journal);
         self.recent.keep_reversal(self.now, transfer, self.transfer_at(position));
-        Ok(())
+        Ok(None)
+    }
+
+    /// Undoes a transfer of one leg whose payer is on another shard: the payee pays back, and the key waits until the
+    /// payer's shard has credited him.
+    fn reverse_incoming(
+        &mut self,
+        position: u16,
+        (credit, transfer): (AccountId, TransferId),
+        fetched: &Fetched,
+    ) -> Result<Dispatch, Rejection> {
+        let incoming = self.recent.incoming(&transfer).or_else(|| fetched.incoming(&transfer));
+        // A volume may have dropped what is forgotten, or not yet: both say the same.
+        let is_known = |incoming: &&Incoming| {
+            incoming.credit == credit && !self.retention.forgets(incoming.at)
+        };
+        let incoming = *incoming.filter(is_known).ok_or(Rejection::TransferNotFound)?;
+        let is_reversed = self.recent.reversal(&transfer).is_some()
+            || fetched.has_reversal(&transfer)
+            || self.channels.is_undoing(&transfer);
+        if is_reversed {
+            return Err(Rejection::AlreadyReversed);
+        }
+        let Incoming { debit: payer, amount, at, .. } = incoming;
+        if at.plus_ms(RETENTION_MS) <= self.now {
+            return Err(Rejection::TransferTooOld);
+        }
+        let payee = self.payee(&credit)?;
+        let currency = payee.currency;
+        let debited = payee.after_debit(amount)?;
+        let leg = self.leg_away(debited, &self.due_to(&payer, currency), amount, payer)?;
+
+        let (kind, legs, reverses) = (JournalKind::Reversal, [leg], Some(transfer));
+        self.write(position, &Journal { kind, legs: &legs, reverses });
+        let away = vec![Away { leg: 0, debit: credit, credit: payer, amount }];
+        Ok(Dispatch { currency, kind, legs: 1, away, reverses })
     }
 
     fn undoing(&self, tenant: TenantId, legs: &[Leg]) -> Result<Vec<PostedLeg>, Rejection> {
@@ -70,7 +114,7 @@ impl Ledger {
             let payer = draft.account(&leg.debit)?;
             payer.check_open()?;
             let credit = draft.put(payer.moved(Side::Credit, leg.amount)?);
-            posted.push(PostedLeg { debit, credit, amount: leg.amount });
+            posted.push(PostedLeg::new(debit, credit, leg.amount));
         }
         Ok(posted)
     }
@@ -93,6 +137,7 @@ impl Ledger {
             ColdValue::Outcome(_)
             | ColdValue::Hold(_)
             | ColdValue::Reversal(_)
+            | ColdValue::Incoming(_)
             | ColdValue::Legs(..) => None,
         }
     }

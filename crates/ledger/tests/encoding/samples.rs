@@ -6,7 +6,8 @@ use ledger::batch::put_record;
 use ledger::codec::put_cold;
 use ledger::{
     AccountKind, Amount, Answer, Authority, Command, Currency, FreezeScope, HoldId, HoldState,
-    JournalKind, Key, Leg, Operation, Posted, Rejection, Request, Slot, TenantId, Time, TransferId,
+    JournalKind, Key, Leg, Message, Operation, Payment, Posted, Refusal, Rejection, Request, Slot,
+    TenantId, Time, TransferId,
 };
 
 use crate::hex;
@@ -48,8 +49,30 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
         Command::Void { hold: hold(1) },
         Command::Reverse { credit, transfer: transfer_id() },
         Command::ForgetKeys { books: debit, before: Time(1_767_225_600_000) },
+        Command::Deliver { books: debit, from: 1, acked: 7, message: None },
+        Command::Deliver { books: debit, from: 1, acked: 7, message: Some((8, pay())) },
+        Command::Deliver { books: debit, from: 1, acked: 7, message: Some((9, settled())) },
     ];
     commands.into_iter().map(|command| (name(&command), command)).collect()
+}
+
+fn pay() -> Message {
+    Message::Pay(Payment {
+        transfer: transfer_id(),
+        debit: account(1),
+        credit: account(2),
+        amount: minor(0x0001_0203_0405_0607),
+        currency: Currency::CNY,
+        kind: JournalKind::Reversal,
+        leg: 3,
+        is_whole: true,
+        reverses: Some(transfer_id()),
+    })
+}
+
+fn settled() -> Message {
+    let refused = (4..).zip(Refusal::ALL).collect();
+    Message::Settled { from: 3, to: 0x0102_0304, refused }
 }
 
 /// A command that is not named here does not compile: give it a sample above.
@@ -68,6 +91,9 @@ fn name(command: &Command) -> &'static str {
         Command::Void { .. } => "void",
         Command::Reverse { .. } => "reverse",
         Command::ForgetKeys { .. } => "forget-keys",
+        Command::Deliver { message: None, .. } => "deliver-nothing",
+        Command::Deliver { message: Some((_, Message::Pay(_))), .. } => "deliver-pay",
+        Command::Deliver { message: Some((_, Message::Settled { .. })), .. } => "deliver-settled",
     }
 }
 
@@ -104,6 +130,7 @@ pub(crate) fn rejections() -> Vec<Rejection> {
         Rejection::CloseBlocked,
         Rejection::NotFrozen,
         Rejection::InvalidCommand,
+        Rejection::Returned { why: Refusal::AccountClosed, legs: 5 },
     ]
 }
 
@@ -123,7 +150,7 @@ fn all<T: bincode::Encode>(values: &[T]) -> Vec<u8> {
 }
 
 /// The numbers of the small enums' variants: new ones only ever come at the end.
-pub(crate) fn small_enums() -> [(&'static str, Vec<u8>); 6] {
+pub(crate) fn small_enums() -> [(&'static str, Vec<u8>); 10] {
     let operations = [
         Operation::Open,
         Operation::Freeze,
@@ -138,14 +165,20 @@ pub(crate) fn small_enums() -> [(&'static str, Vec<u8>); 6] {
     ];
     let journals =
         [JournalKind::Opening, JournalKind::Transfer, JournalKind::Post, JournalKind::Reversal];
+    let kinds = [AccountKind::Wallet, AccountKind::Opening];
+    let shared = [AccountKind::DueTo(3), AccountKind::DueFrom(0x0102), AccountKind::Suspense];
     let states = [HoldState::Active, HoldState::Posted, HoldState::Voided, HoldState::Expired];
     [
-        ("account-kind", all(&AccountKind::ALL)),
+        ("account-kind", all(&kinds)),
+        ("account-kind-between-shards", all(&shared)),
         ("authority", all(&[Authority::User, Authority::Risk, Authority::Judicial])),
         ("freeze-scope", all(&[FreezeScope::Debit, FreezeScope::All])),
         ("hold-state", all(&states)),
         ("journal-kind", all(&journals)),
         ("operation", all(&operations)),
+        ("journal-kind-return", all(&[JournalKind::Return])),
+        ("refusal", all(&Refusal::ALL)),
+        ("operation-deliver", all(&[Operation::Deliver])),
     ]
 }
 

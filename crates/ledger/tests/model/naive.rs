@@ -197,6 +197,7 @@ impl State {
                 self.cut_off = self.cut_off.max(Time(before.0 / DAY_MS * DAY_MS));
                 Ok(())
             }
+            Command::Deliver { .. } => unreachable!("`channels.rs` has many shards"),
         }
     }
 
@@ -301,8 +302,9 @@ impl State {
         (credit, undone): (AccountId, TransferId),
     ) -> Result<(), Rejection> {
         self.owned(tenant, &credit)?;
+        // Nothing ever came from another shard.
         if undone.shard != self.books.shard {
-            return Err(Rejection::LegsTooFar);
+            return Err(Rejection::TransferNotFound);
         }
         if self.is_forgotten(undone.index) {
             return Err(Rejection::TransferTooOld);
@@ -312,7 +314,9 @@ impl State {
             return Err(Rejection::TransferNotFound);
         }
         match journal.kind {
-            JournalKind::Opening | JournalKind::Reversal => return Err(Rejection::NotReversible),
+            JournalKind::Opening | JournalKind::Reversal | JournalKind::Return => {
+                return Err(Rejection::NotReversible);
+            }
             JournalKind::Transfer | JournalKind::Post => {}
         }
         if self.journals.values().any(|journal| journal.reverses == Some(undone)) {

@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 
 use ledger::{
-    AccountId, Answer, Batch, Books, ColdName, ColdValue, Command, Image, Key, Ledger, Posting,
-    Request, Restore, Shards, Slot, TenantId, Time, cold_digest, posting_range,
+    AccountId, Answer, Batch, Books, ColdName, ColdValue, Command, Decided, Image, Key, Ledger,
+    Posting, Request, Restore, Shards, Slot, TenantId, Time, cold_digest, posting_range,
 };
 
 /// The books of the first of two shards.
@@ -38,10 +38,11 @@ struct Generation {
 }
 
 pub(crate) struct World {
+    books: Books,
     pub(crate) ledger: Ledger,
     pub(crate) at: Time,
     cold: BTreeMap<Vec<u8>, Filed>,
-    log: Vec<(Vec<u8>, Vec<Answer>)>,
+    log: Vec<(Vec<u8>, Decided)>,
     image: Option<Image>,
     /// The newest last. Two are kept, as a node keeps them.
     generations: Vec<Generation>,
@@ -49,8 +50,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::of(BOOKS())
+    }
+
+    pub(crate) fn of(books: Books) -> Self {
         Self {
-            ledger: Ledger::new(BOOKS()),
+            books,
+            ledger: Ledger::new(books),
             at: START,
             cold: BTreeMap::new(),
             log: Vec::new(),
@@ -61,14 +67,21 @@ impl World {
 
     /// Applies one batch as a replica does: encoded, decoded, what it names fetched; then audits.
     pub(crate) fn apply(&mut self, requests: Vec<Request>) -> Vec<Answer> {
-        let bytes = Batch::new(self.at, requests).unwrap().encode().unwrap();
-        let answers = self.apply_entry(&bytes);
-        self.ledger.audit().unwrap();
-        self.log.push((bytes, answers.clone()));
-        answers
+        let decided = self.decide(requests);
+        let now = |answer: Option<Answer>| answer.expect("nothing here waits for another shard");
+        decided.answers.into_iter().map(now).collect()
     }
 
-    fn apply_entry(&mut self, bytes: &[u8]) -> Vec<Answer> {
+    /// The same, where requests may wait for other shards.
+    pub(crate) fn decide(&mut self, requests: Vec<Request>) -> Decided {
+        let bytes = Batch::new(self.at, requests).unwrap().encode().unwrap();
+        let decided = self.apply_entry(&bytes);
+        self.ledger.audit().unwrap();
+        self.log.push((bytes, decided.clone()));
+        decided
+    }
+
+    fn apply_entry(&mut self, bytes: &[u8]) -> Decided {
         let batch = Batch::decode(bytes).unwrap();
         let mut names = Vec::new();
         self.ledger.missing(&batch, |name| names.push(name));
@@ -146,7 +159,7 @@ impl World {
         let from = self.generations.len().checked_sub(generations_back + 1);
         let covers = match from.map(|from| self.generations[from].clone()) {
             Some(Generation { pages, cold, covers, .. }) => {
-                let mut restore = Restore::new(BOOKS());
+                let mut restore = Restore::new(self.books);
                 // In any order: the store's is not the image's.
                 for (name, value) in pages.iter().rev() {
                     restore.page(name, value).unwrap();
@@ -156,15 +169,15 @@ impl World {
                 covers
             }
             None => {
-                self.ledger = Ledger::new(BOOKS());
+                self.ledger = Ledger::new(self.books);
                 self.cold.clear();
                 0
             }
         };
         self.generations.truncate(from.map_or(0, |from| from + 1));
         let log = std::mem::take(&mut self.log);
-        for (bytes, answers) in &log[covers..] {
-            assert_eq!(self.apply_entry(bytes), *answers, "a replay answers as before");
+        for (bytes, decided) in &log[covers..] {
+            assert_eq!(self.apply_entry(bytes), *decided, "a replay answers as before");
         }
         self.log = log;
         assert_eq!(self.ledger.digest(), digest, "a restart changes nothing");
@@ -201,7 +214,10 @@ fn decided_at(key: &[u8], value: &[u8]) -> Option<Time> {
     match ColdValue::read(&name, value).unwrap() {
         ColdValue::Outcome(kept) => Some(kept.at),
         ColdValue::Hold(hold) => hold.ended_at,
-        ColdValue::Reversal(_) | ColdValue::Legs(..) | ColdValue::Posting(_) => None,
+        ColdValue::Reversal(_)
+        | ColdValue::Legs(..)
+        | ColdValue::Posting(_)
+        | ColdValue::Incoming(_) => None,
     }
 }
 

@@ -142,6 +142,7 @@ impl Line {
             v1::JournalKind::Transfer => "transfer",
             v1::JournalKind::Post => "post",
             v1::JournalKind::Reversal => "reversal",
+            v1::JournalKind::Return => "return",
         };
         let counter_account = id(&posting.counter_account);
         let named = counter_account.parse::<AccountId>().ok().map(|account| teller.name(account));

@@ -200,6 +200,9 @@ impl AccountView {
         let kind = match account.kind {
             AccountKind::Wallet => "wallet",
             AccountKind::Opening => "opening",
+            AccountKind::DueTo(_) => "due to a shard",
+            AccountKind::DueFrom(_) => "due from a shard",
+            AccountKind::Suspense => "suspense",
         };
         Self {
             account: account.id.to_string(),

@@ -345,3 +345,83 @@ fn keys_from_the_future_and_records_of_another_shard_are_not_proposed() {
         ]
     );
 }
+
+/// What a log with other shards' messages in it would say, about every request alike.
+fn decided(requests: usize, answer: Option<Answer>, finals: &[(ScopedKey, Outcome)]) -> Decided {
+    Decided { answers: vec![answer; requests], finals: finals.to_vec() }
+}
+
+#[test]
+fn whoever_waits_for_another_shard_is_told_when_it_has_answered() {
+    for early in [false, true] {
+        let mut counter = Counter::new();
+        let one = request(7, transfer(0, 1, 100));
+        counter.take(1, &[one.clone(), one.clone()]);
+        counter.take(2, &[request(8, transfer(0, 1, 1))]);
+        let outcome = Err(ledger::Rejection::AccountClosed);
+        let (waits, carries) = (counter.under_way.remove(0), counter.under_way.remove(0));
+        let finals = [(one.scoped_key(), outcome)];
+        let answer = Answer { outcome: Err(ledger::Rejection::AccountFrozen), replayed: false };
+        let mut landings =
+            [(waits, decided(1, None, &[])), (carries, decided(1, Some(answer), &finals))];
+        if early {
+            landings.reverse();
+        }
+        for (entry, decided) in landings {
+            assert!(!counter.answers.contains_key(&1), "nobody has answered yet");
+            let effects = counter.desk.landed(entry, Ok(&decided), NOW);
+            counter.perform(effects);
+        }
+        let said = |replayed| Reply::Answer(Answer { outcome, replayed });
+        assert_eq!(counter.answers[&1], vec![said(false), said(true)]);
+        assert_eq!(counter.answers[&2], vec![Reply::Answer(answer)]);
+    }
+}
+
+#[test]
+fn a_copy_of_what_waits_waits_too_and_a_deadline_ends_it() {
+    let mut counter = Counter::new();
+    let one = request(7, transfer(0, 1, 100));
+    for frame in [1, 2] {
+        counter.take(frame, std::slice::from_ref(&one));
+        let entry = counter.under_way.remove(0);
+        let effects = counter.desk.landed(entry, Ok(&decided(1, None, &[])), NOW);
+        counter.perform(effects);
+    }
+    assert!(counter.answers.is_empty() && counter.desk.is_idle());
+    let effects = counter.desk.tick(1_000, NOW);
+    counter.perform(effects);
+    let unknown = vec![Reply::Failure(Failure::OutcomeUnknown)];
+    assert_eq!((&counter.answers[&1], &counter.answers[&2]), (&unknown, &unknown));
+
+    // The outcome comes, and nobody is left to hear it.
+    counter.take(3, &[request(8, transfer(0, 1, 1))]);
+    let entry = counter.under_way.remove(0);
+    let finals = [(one.scoped_key(), Err(ledger::Rejection::AccountClosed))];
+    let effects = counter.desk.landed(entry, Ok(&decided(1, None, &finals)), NOW);
+    assert!(effects.is_empty());
+}
+
+#[test]
+fn money_for_another_shard_and_messages_from_one_are_not_proposed() {
+    let mut counter = Counter::new();
+    let shards = Shards::new(2).unwrap();
+    counter.desk = Desk::open(1, shards, 0);
+    let away = AccountId::in_slot(0x77 << 12, shards.first_slot(1));
+    let amount = Amount::from_minor(1).unwrap();
+    let (debit, currency) = (account(0), Currency::CNY);
+    let leg = ledger::Leg { debit, credit: away, amount };
+    let pays = [
+        Command::Transfer { debit, credit: away, amount, currency },
+        Command::MultiTransfer { initiator: debit, currency, legs: vec![leg] },
+    ];
+    let books = account(0);
+    let deliver = Command::Deliver { books, from: 1, acked: 0, message: None };
+    let commands = pays.into_iter().chain([deliver]);
+    let requests: Vec<_> =
+        (0..).zip(commands).map(|(key, command)| request(key, command)).collect();
+    counter.take(1, &requests);
+    assert!(counter.under_way.is_empty());
+    let failures = [Failure::PeerBehind, Failure::PeerBehind, Failure::InvalidRecord];
+    assert_eq!(counter.answers[&1], failures.map(Reply::Failure).to_vec());
+}

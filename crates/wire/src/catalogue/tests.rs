@@ -52,6 +52,7 @@ fn every_code_is_said_by_somebody() {
             | Failure::DiskFull
             | Failure::KeyFromFuture
             | Failure::Diverged
+            | Failure::PeerBehind
             | Failure::Draining
             | Failure::DeadlinePassed => Kind::NotProposed,
         };

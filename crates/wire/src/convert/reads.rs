@@ -70,7 +70,8 @@ pub fn scoped_key(
             | Operation::Transfer
             | Operation::Hold
             | Operation::Reverse
-            | Operation::ForgetKeys,
+            | Operation::ForgetKeys
+            | Operation::Deliver,
         ) => fields.account("subject", &asked.subject).map(AccountId::to_u128),
         None => None,
     };
@@ -120,6 +121,9 @@ pub fn account(account: &Account, position: v1::Position) -> Result<v1::Account,
     let kind = match account.kind {
         AccountKind::Wallet => v1::AccountKind::Wallet,
         AccountKind::Opening => v1::AccountKind::Opening,
+        AccountKind::DueTo(_) => v1::AccountKind::DueTo,
+        AccountKind::DueFrom(_) => v1::AccountKind::DueFrom,
+        AccountKind::Suspense => v1::AccountKind::Suspense,
     };
     let state = if account.closed { v1::AccountState::Closed } else { v1::AccountState::Open };
     Ok(v1::Account {
@@ -173,6 +177,7 @@ pub fn posting(posting: &Posting, shard: u16, currency: Currency) -> Result<v1::
         JournalKind::Transfer => v1::JournalKind::Transfer,
         JournalKind::Post => v1::JournalKind::Post,
         JournalKind::Reversal => v1::JournalKind::Reversal,
+        JournalKind::Return => v1::JournalKind::Return,
     };
     let transfer = TransferId { shard, index: key.index, position: key.position };
     Ok(v1::Posting {

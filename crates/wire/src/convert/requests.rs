@@ -202,7 +202,13 @@ impl ToIntent for v1::OpenAccountRequest {
 fn read_kind(fields: &mut Fields, kind: i32) -> Option<AccountKind> {
     match v1::AccountKind::try_from(kind) {
         Ok(v1::AccountKind::Unspecified | v1::AccountKind::Wallet) => Some(AccountKind::Wallet),
-        Ok(v1::AccountKind::Opening) | Err(_) => {
+        Ok(
+            v1::AccountKind::Opening
+            | v1::AccountKind::DueTo
+            | v1::AccountKind::DueFrom
+            | v1::AccountKind::Suspense,
+        )
+        | Err(_) => {
             fields.wrong("kind", "ACCOUNT_KIND_WALLET: the others are the shard's own");
             None
         }

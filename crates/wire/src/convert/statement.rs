@@ -50,6 +50,7 @@ impl From<&Posting> for cluster::Posting {
             JournalKind::Transfer => cluster::JournalKind::Transfer,
             JournalKind::Post => cluster::JournalKind::Post,
             JournalKind::Reversal => cluster::JournalKind::Reversal,
+            JournalKind::Return => cluster::JournalKind::Return,
         };
         Self {
             index: posting.key.index,
@@ -84,6 +85,7 @@ fn get_posting(posting: &cluster::Posting, account: AccountId) -> Option<Posting
         cluster::JournalKind::Transfer => JournalKind::Transfer,
         cluster::JournalKind::Post => JournalKind::Post,
         cluster::JournalKind::Reversal => JournalKind::Reversal,
+        cluster::JournalKind::Return => JournalKind::Return,
     };
     Some(Posting {
         key: PostingKey {

@@ -1,6 +1,6 @@
 //! Rejections as a number and two operands.
 
-use ledger::{Rejection, Time};
+use ledger::{Refusal, Rejection, Time};
 
 /// What a rejection says besides its name, as it travels.
 trait Operand {
@@ -25,6 +25,18 @@ impl Operand for Time {
 
     fn from_word(word: u64) -> Self {
         Self(word)
+    }
+}
+
+impl Operand for Refusal {
+    fn to_word(&self) -> u64 {
+        Self::ALL.iter().zip(0..).find(|(refusal, _)| *refusal == self).map_or(0, |(_, word)| word)
+    }
+
+    fn from_word(word: u64) -> Self {
+        // A number that this release does not know is told by not being the same when it is written again.
+        let known = usize::try_from(word).ok().and_then(|word| Self::ALL.get(word));
+        known.copied().unwrap_or(Self::AccountNotFound)
     }
 }
 
@@ -98,4 +110,5 @@ numbered! {
     22 CloseBlocked;
     23 NotFrozen;
     24 InvalidCommand;
+    25 Returned { why, legs };
 }

@@ -62,6 +62,7 @@ fn rejections_keep_their_numbers() {
         "CLOSE_BLOCKED",
         "NOT_FROZEN",
         "INVALID_COMMAND",
+        "RETURNED",
     ];
     let codes: Vec<_> = every_rejection().map(|rejection| rejection.code()).collect();
     assert_eq!(codes, names);

@@ -83,7 +83,8 @@ impl Bank {
         let mut ledger = self.ledger.borrow_mut();
         let (index, fetched) = (ledger.index() + 1, ledger.begin_fetch());
         let batch = Batch::new(Time(1_771_257_600_000 + index), requests).unwrap();
-        ledger.apply(index, &batch, &fetched).into_iter().map(verdict).collect()
+        let answers = ledger.apply(index, &batch, &fetched).answers;
+        answers.into_iter().flatten().map(verdict).collect()
     }
 }
 
