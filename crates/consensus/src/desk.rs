@@ -12,6 +12,7 @@ use crate::codec::{self, CodecError};
 use crate::digest;
 use crate::log_store::LogStore;
 use crate::machine::Shard;
+use crate::mail;
 use crate::messages::{AppendAnswer, AppendRequest, Beat, BeatAnswer, Recalled};
 use crate::raft::{DiskId, Group, Raft, Snapshot, TransferRequest, VoteRequest};
 use crate::roster::Roster;
@@ -50,6 +51,8 @@ pub(crate) struct Desk {
     /// What is on the disk, by group, whether or not the group runs yet.
     pub(crate) kept: BTreeMap<u16, (LogStore, Shard)>,
     hosts: RwLock<BTreeMap<u16, Arc<Host>>>,
+    /// Who reads the letters to this node's shards.
+    pub(crate) mailbox: mail::Slot,
     /// Turns true when the node goes down: the lanes to it end then.
     pub(crate) going_down: watch::Receiver<bool>,
 }
@@ -68,7 +71,8 @@ impl Desk {
         kept: BTreeMap<u16, (LogStore, Shard)>,
         going_down: watch::Receiver<bool>,
     ) -> Self {
-        Self { roster, witness, clock, kept, hosts: RwLock::default(), going_down }
+        let (hosts, mailbox) = (RwLock::default(), mail::Slot::new());
+        Self { roster, witness, clock, kept, hosts, mailbox, going_down }
     }
 
     /// Opens the desk for a group.
@@ -129,6 +133,11 @@ impl Desk {
                 received(&host.shard, taken)
             }
             Kind::Install => self.install(group, &head).await,
+            Kind::Mail => {
+                let mailbox = self.mailbox.get().ok_or(Refusal::NotRunning)?;
+                let letter = bodies.into_iter().next().ok_or(Refusal::Unreadable)?;
+                Ok(mailbox(group, letter).await)
+            }
             Kind::Answer | Kind::Refusal | Kind::Append => Err(Refusal::Unreadable),
         }
     }

@@ -7,7 +7,7 @@
 //! ```text
 //!  propose ─▶ replica ─▶ openraft ─▶ log_store ─▶ log: one file stream and one sync for all groups of a node
 //!                            │
-//!                            ├──▶ transport: three lanes to each peer, all groups in one parcel
+//!                            ├──▶ transport: four lanes to each peer, all groups in one parcel
 //!                            ▼
 //!                         machine: decode once ─▶ fetch what memory lacks ─▶ Ledger::apply ─▶ answers
 //!                            │
@@ -34,6 +34,7 @@ mod leadership;
 pub mod log;
 mod log_store;
 mod machine;
+mod mail;
 mod messages;
 mod node;
 mod offload;
@@ -54,6 +55,7 @@ pub use checkpoint::CheckpointOptions;
 pub use clock::{Clock, ClockAlarm, ClusterClock, Reading, SystemClocks, TimeSource};
 pub use config::{NodeConfig, StoreKind, Timing};
 pub use leadership::Leadership;
+pub use mail::{Mail, MailError, Mailbox};
 pub use node::{Ground, Node, OpenError};
 pub use offload::Offload;
 pub use reads::ReadError;

@@ -16,6 +16,7 @@ use crate::clock::ClusterClock;
 use crate::config::NodeConfig;
 use crate::desk::Desk;
 use crate::log::Log;
+use crate::mail::{Mail, Mailbox};
 use crate::offload::Offload;
 use crate::replica::Replica;
 use crate::stop::{StopReason, StopSwitch};
@@ -70,6 +71,20 @@ impl Node {
     #[must_use]
     pub fn peer_service(&self) -> PeerServer<PeerService> {
         PeerService::new(Arc::clone(&self.desk))
+    }
+
+    /// Where this node's shards send what they write to others.
+    #[must_use]
+    pub fn mail(&self) -> Mail {
+        Mail::new(Arc::clone(&self.desk), Arc::clone(&self.peers))
+    }
+
+    /// Takes in letters from now on; before that, nobody here reads any.
+    ///
+    /// # Panics
+    /// When somebody reads them already.
+    pub fn read_mail(&self, mailbox: Mailbox) {
+        assert!(self.desk.mailbox.set(mailbox).is_ok(), "a node's mail has one reader");
     }
 
     /// The cluster's clock.

@@ -1,4 +1,4 @@
-//! How nodes talk: three lanes from every node to every other one, each a bidirectional stream of parcels.
+//! How nodes talk: four lanes from every node to every other one, each a bidirectional stream of parcels.
 //!
 //! - **bulk** carries entries of all groups, pipelined; **control** carries votes, heartbeats and beats, which must not
 //!   wait behind entries; **snapshot** carries pages and volumes, which must not hold up either.
@@ -71,16 +71,19 @@ pub(crate) enum Lane {
     Control,
     /// Pages and volumes.
     Snapshot,
+    /// What shards write to one another.
+    Mail,
 }
 
 impl Lane {
-    pub(crate) const ALL: [Self; 3] = [Self::Bulk, Self::Control, Self::Snapshot];
+    pub(crate) const ALL: [Self; 4] = [Self::Bulk, Self::Control, Self::Snapshot, Self::Mail];
 
     const fn number(self) -> u32 {
         match self {
             Self::Bulk => 1,
             Self::Control => 2,
             Self::Snapshot => 3,
+            Self::Mail => 4,
         }
     }
 
@@ -116,10 +119,12 @@ pub(crate) enum Kind {
     Piece,
     /// The snapshot is complete: check and install it.
     Install,
+    /// A letter to a shard from another one.
+    Mail,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Answer,
         Self::Refusal,
         Self::Append,
@@ -132,6 +137,7 @@ impl Kind {
         Self::Offer,
         Self::Piece,
         Self::Install,
+        Self::Mail,
     ];
 
     const fn number(self) -> u32 {
@@ -148,6 +154,7 @@ impl Kind {
             Self::Offer => 10,
             Self::Piece => 11,
             Self::Install => 12,
+            Self::Mail => 13,
         }
     }
 

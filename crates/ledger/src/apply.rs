@@ -45,7 +45,8 @@ impl Ledger {
         self.expire_due();
         self.answer_peers();
         self.settle_digest();
-        Decided { answers, finals: std::mem::take(&mut self.finals) }
+        let finals = std::mem::take(&mut self.finals);
+        Decided { answers, finals, sent_to: self.channels.take_sent_to() }
     }
 
     /// Calls `ask` for every record that the batch names and memory lacks. The caller looks them up in the volumes and

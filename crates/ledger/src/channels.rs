@@ -35,6 +35,32 @@ pub const UNSETTLED_MAX: usize = 65_536;
 /// Refused payments that one answer lists at the most: their returns are the legs of one journal.
 pub(crate) const REFUSED_MAX: usize = LEGS_MAX;
 
+/// Some of a shard's peers, a bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerSet(u128);
+
+impl PeerSet {
+    /// Adds a peer.
+    ///
+    /// # Panics
+    /// When there can be no shard of that number.
+    pub fn insert(&mut self, peer: u16) {
+        let bit = 1_u128.checked_shl(u32::from(peer));
+        self.0 |= bit.expect("a cluster has at most 64 shards");
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Its peers, in the order of their numbers.
+    pub fn iter(self) -> impl Iterator<Item = u16> {
+        (0..128_u16).filter(move |peer| self.0 >> peer & 1 == 1)
+    }
+}
+
 /// Why a payment was refused on its payee's shard. Encoded: reasons are only ever added at the end (A10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Refusal {
@@ -187,12 +213,11 @@ impl Channel {
 
     /// The messages after a number that the peer is not known to have applied.
     pub(crate) fn after(&self, number: u64) -> impl Iterator<Item = Numbered> {
-        let from = number.max(self.cursors.acked);
-        let skip = from.saturating_sub(self.cursors.dropped);
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        let numbers = self.cursors.dropped.saturating_add(1)..;
-        let all = numbers.zip(&self.sent);
-        all.skip(skip).map(|(number, message)| Numbered { number, message: message.clone() })
+        let from = number.max(self.cursors.acked).max(self.cursors.dropped);
+        let skip = usize::try_from(from.saturating_sub(self.cursors.dropped)).unwrap_or(usize::MAX);
+        let rest = self.sent.range(skip.min(self.sent.len())..);
+        let numbers = from.saturating_add(1)..;
+        numbers.zip(rest).map(|(number, message)| Numbered { number, message: message.clone() })
     }
 
     /// Whether it is a message's turn.
@@ -230,13 +255,13 @@ impl Channel {
         }
         let numbers = self.cursors.dropped.saturating_add(1)..;
         let mut payments = Vec::new();
-        for (number, message) in numbers.zip(&self.sent) {
+        for (number, message) in numbers.zip(&self.sent).take_while(|(number, _)| *number <= to) {
             let Message::Pay(payment) = message else { continue };
             if number > self.cursors.settled && number < from {
                 // An older payment would never be settled.
                 return None;
             }
-            if (from..=to).contains(&number) {
+            if number >= from {
                 payments.push((number, *payment));
             }
         }
@@ -318,6 +343,8 @@ pub(crate) struct Channels {
     by_key: BTreeMap<ScopedKey, TransferId>,
     by_payer: BTreeMap<AccountId, u32>,
     undoing: BTreeMap<TransferId, TransferId>,
+    /// The peers to which something was sent since this was last asked.
+    sent_to: PeerSet,
 }
 
 impl Channels {
@@ -364,7 +391,18 @@ impl Channels {
     /// Sends a payment.
     pub(crate) fn pay(&mut self, peer: u16, payment: Payment) {
         self.count_payer(payment.debit);
-        self.peer(peer).send(Message::Pay(payment));
+        self.send(peer, Message::Pay(payment));
+    }
+
+    /// Sends a message.
+    pub(crate) fn send(&mut self, peer: u16, message: Message) {
+        self.sent_to.insert(peer);
+        self.peer(peer).send(message);
+    }
+
+    /// The peers to which something was sent since this was last asked.
+    pub(crate) fn take_sent_to(&mut self) -> PeerSet {
+        std::mem::take(&mut self.sent_to)
     }
 
     fn count_payer(&mut self, payer: AccountId) {

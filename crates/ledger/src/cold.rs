@@ -197,6 +197,15 @@ impl ColdRecord {
         codec::put_cold(content, &mut value);
         Self { key: name.key(), value }
     }
+
+    /// Writes a posting. The name of a transfer that has it from elsewhere follows the rest, where there is one.
+    pub(crate) fn posting(posting: &Posting) -> Self {
+        let mut record = Self::new(&ColdName::Posting(posting.key), &PostingBody::of(posting));
+        if let Some(part_of) = posting.part_of {
+            codec::put_cold(&part_of, &mut record.value);
+        }
+        record
+    }
 }
 
 /// A cold record's part in the digest, from its bytes.
@@ -279,8 +288,13 @@ impl Posting {
         let ColdName::Posting(key) = ColdName::parse(key)? else {
             return Err(Corrupt::new("posting", "its name is of another kind"));
         };
-        let body: PostingBody =
-            codec::get_cold(value).map_err(|error| Corrupt::new("posting", error.to_string()))?;
+        let corrupt =
+            |error: bincode::error::DecodeError| Corrupt::new("posting", error.to_string());
+        let (body, length): (PostingBody, _) = codec::take_cold(value).map_err(corrupt)?;
+        let part_of = match value.get(length..) {
+            None | Some([]) => None,
+            Some(name) => Some(codec::get_cold(name).map_err(corrupt)?),
+        };
         Ok(Self {
             key,
             counter: body.counter,
@@ -289,6 +303,7 @@ impl Posting {
             at: body.at,
             kind: body.kind,
             reverses: body.reverses,
+            part_of,
         })
     }
 }

@@ -15,7 +15,7 @@ use crate::account::AccountKind;
 use crate::amount::Currency;
 use crate::channels::{Channel, Cursors, Message, Pending};
 use crate::codec;
-use crate::cold::{ColdName, ColdRecord, Corrupt, Incoming, KeptOutcome, PostingBody};
+use crate::cold::{ColdName, ColdRecord, Corrupt, Incoming, KeptOutcome};
 use crate::hash;
 use crate::hold::Hold;
 use crate::id::{AccountId, TenantId, Time, TransferId};
@@ -192,9 +192,7 @@ impl Image {
         let outcomes = self
             .outcomes()
             .map(|(scoped, kept)| ColdRecord::new(&ColdName::Outcome(scoped), &kept));
-        let postings = self.postings().map(|posting| {
-            ColdRecord::new(&ColdName::Posting(posting.key), &PostingBody::of(&posting))
-        });
+        let postings = self.postings().map(|posting| ColdRecord::posting(&posting));
         let reversals = self
             .reversals()
             .map(|(transfer, by)| ColdRecord::new(&ColdName::Reversal(transfer), &by));

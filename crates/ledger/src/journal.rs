@@ -4,6 +4,8 @@
 //! legs carry the accounts as they will be: whoever builds a journal has checked everything, and writing it cannot
 //! fail.
 
+use std::hash::{Hash, Hasher};
+
 use bincode::{Decode, Encode};
 
 use crate::account::{Account, AccountKind};
@@ -41,8 +43,17 @@ pub(crate) struct PostedLeg {
     pub(crate) debit: Account,
     pub(crate) credit: Account,
     pub(crate) amount: Amount,
-    /// The account on another shard that a due account stands for here.
-    pub(crate) remote: Option<AccountId>,
+    /// What a due account stands for here.
+    pub(crate) remote: Option<Remote>,
+}
+
+/// What stands on another shard: a due account is there for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remote {
+    /// The account.
+    pub(crate) account: AccountId,
+    /// The transfer, where it does not have its name from this journal.
+    pub(crate) transfer: Option<TransferId>,
 }
 
 impl PostedLeg {
@@ -56,14 +67,19 @@ impl PostedLeg {
 pub(crate) struct Links {
     /// The transfer that it undoes.
     pub(crate) reverses: Option<TransferId>,
-    /// The account on another shard that a due account stands for.
-    pub(crate) remote: Option<AccountId>,
+    /// What a due account stands for.
+    pub(crate) remote: Option<Remote>,
 }
 
 impl Links {
     /// Who is on the other side of a line: not the due account, but whom it stands for.
     fn counter(&self, side: AccountId) -> AccountId {
-        self.remote.filter(|_| AccountKind::reserves(side)).unwrap_or(side)
+        let remote = self.remote.map(|remote| remote.account);
+        remote.filter(|_| AccountKind::reserves(side)).unwrap_or(side)
+    }
+
+    fn part_of(&self) -> Option<TransferId> {
+        self.remote.and_then(|remote| remote.transfer)
     }
 }
 
@@ -126,6 +142,7 @@ impl Row {
             at: self.at,
             kind: self.kind,
             reverses: links.reverses,
+            part_of: links.part_of(),
         }
     }
 
@@ -143,6 +160,7 @@ impl Row {
             at: self.at,
             kind: self.kind,
             reverses: links.reverses,
+            part_of: links.part_of(),
         }
     }
 }
@@ -193,7 +211,7 @@ impl PostingKey {
 }
 
 /// One debit or credit line on one account, with the balance after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Posting {
     /// Where it stands.
     pub key: PostingKey,
@@ -209,4 +227,27 @@ pub struct Posting {
     pub kind: JournalKind,
     /// The transfer that it undoes, if it does.
     pub reverses: Option<TransferId>,
+    /// The transfer that it is part of, where that does not have its name from this journal: money from another shard,
+    /// or back from it.
+    pub part_of: Option<TransferId>,
+}
+
+impl Hash for Posting {
+    /// A posting that is part of its own journal hashes as it did before there were others.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { key, counter, amount, balance, at, kind, reverses, part_of } = self;
+        (key, counter, amount, balance, at, kind, reverses).hash(state);
+        if let Some(part_of) = part_of {
+            part_of.hash(state);
+        }
+    }
+}
+
+impl Posting {
+    /// The transfer that it is part of, of a posting in this shard's books: both sides of a transfer call it the same.
+    #[must_use]
+    pub fn transfer(&self, shard: u16) -> TransferId {
+        let PostingKey { index, position, .. } = self.key;
+        self.part_of.unwrap_or(TransferId { shard, index, position })
+    }
 }

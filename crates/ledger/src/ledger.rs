@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::account::{Account, AccountKind};
 use crate::amount::Currency;
-use crate::channels::{Channels, Numbered, Refusal};
+use crate::channels::{Channels, Numbered, PeerSet, Refusal};
 use crate::cold::{ColdName, ColdValue, KeptOutcome};
 use crate::fetched::Fetched;
 use crate::hash;
@@ -144,6 +144,18 @@ impl Ledger {
     /// The messages to a peer after a number that it is not known to have applied, the oldest first.
     pub fn outbox(&self, peer: u16, after: u64) -> impl Iterator<Item = Numbered> {
         self.channels.get(peer).into_iter().flat_map(move |channel| channel.after(after))
+    }
+
+    /// The peers that are not known to have applied everything that was sent to them.
+    #[must_use]
+    pub fn unread(&self) -> PeerSet {
+        let mut peers = PeerSet::default();
+        for (peer, channel) in self.channels.peers() {
+            if channel.cursors().acked < channel.last() {
+                peers.insert(peer);
+            }
+        }
+        peers
     }
 
     /// The last message of a peer's that was applied here.

@@ -57,7 +57,7 @@ pub use amount::{AMOUNT_MAX, Amount, Currency};
 pub use apply::TIMERS_PER_BATCH_MAX;
 pub use audit::Violation;
 pub use batch::{Batch, BatchError, Command, Head, Leg, Request};
-pub use channels::{Message, Numbered, Payment, Refusal, UNSETTLED_MAX};
+pub use channels::{Message, Numbered, Payment, PeerSet, Refusal, UNSETTLED_MAX};
 pub use cold::{
     ColdName, ColdRecord, ColdValue, Corrupt, Incoming, KeptOutcome, cold_digest, posting_filter,
     posting_range,

@@ -2,6 +2,7 @@
 
 use bincode::{Decode, Encode};
 
+use crate::channels::PeerSet;
 use crate::id::{Time, TransferId};
 use crate::key::ScopedKey;
 use crate::rejection::Rejection;
@@ -26,6 +27,8 @@ pub struct Decided {
     pub answers: Vec<Option<Answer>>,
     /// The requests of earlier batches that have their outcome now.
     pub finals: Vec<(ScopedKey, Outcome)>,
+    /// The peers for which messages have joined their channels.
+    pub sent_to: PeerSet,
 }
 
 /// An outcome, and whether it had been given before.

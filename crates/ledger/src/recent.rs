@@ -15,8 +15,8 @@ use hashbrown::{HashMap, HashTable};
 use crate::cold::{ColdName, ColdValue, Incoming, KeptOutcome, posting_part};
 use crate::hash::{self, Fixed};
 use crate::hold::Hold;
-use crate::id::{AccountId, HoldId, TenantId, Time, TransferId};
-use crate::journal::{JournalKind, Links, Row};
+use crate::id::{HoldId, TenantId, Time, TransferId};
+use crate::journal::{JournalKind, Links, Remote, Row};
 use crate::key::{Key, Operation, ScopedKey};
 use crate::list::List;
 use crate::outcome::Outcome;
@@ -136,8 +136,8 @@ pub(crate) struct Chunk {
     pub(crate) holds: HashMap<HoldId, Hold, Fixed>,
     pub(crate) reversals: HashMap<TransferId, TransferId, Fixed>,
     pub(crate) incoming: HashMap<TransferId, Incoming, Fixed>,
-    /// The accounts on other shards that due accounts stand for, by row.
-    remotes: HashMap<(u64, u16, u8), AccountId, Fixed>,
+    /// What due accounts stand for, by row.
+    remotes: HashMap<(u64, u16, u8), Remote, Fixed>,
     pub(crate) times: Option<(Time, Time)>,
     pub(crate) digest: u128,
     outcomes: Outcomes,

@@ -476,7 +476,9 @@ impl Run {
         }
         assert_eq!(suspense, 0, "nobody can close an account whose money is on its way");
         for world in &mut self.shards {
+            self.crossed.iter().for_each(|crossed| named_alike(world, crossed));
             world.checkpoint();
+            self.crossed.iter().for_each(|crossed| named_alike(world, crossed));
         }
     }
 
@@ -540,6 +542,19 @@ impl Run {
             _ => {}
         }
     }
+}
+
+/// Whoever was paid from another shard finds the transfer in his statement once, by the name that its payer heard.
+fn named_alike(world: &World, (transfer, payee): &(TransferId, AccountId)) {
+    let shard = Shards::new(SHARDS).unwrap().shard(payee.slot());
+    if world.ledger.books().shard != shard {
+        return;
+    }
+    let lines = world.statement(*payee);
+    let named = lines.iter().filter(|line| {
+        line.key.is_credit() && line.reverses.is_none() && line.transfer(shard) == *transfer
+    });
+    assert_eq!(named.count(), 1, "{transfer} for {payee}: {lines:?}");
 }
 
 fn pairs() -> impl Iterator<Item = (u16, u16)> {

@@ -6,19 +6,26 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture,
+    WrapFuture,
+};
 use bytes::Bytes;
-use consensus::{Leadership, ProposeError, Refused, Replica};
+use consensus::{Leadership, Mail, ProposeError, Refused, Replica};
+use futures::FutureExt;
 use hashbrown::HashMap;
 use ledger::batch::Batch;
-use ledger::{Decided, Shards, Time};
-use tokio::sync::mpsc;
+use ledger::{Decided, Ledger, Shards, Time};
+use tokio::sync::{mpsc, oneshot};
 use wire::Failure;
 use wire::proto::cluster::{Frame, FrameAnswer, Leader};
 
 use crate::account::{AccountActor, Admit, Enqueue, Room};
 use crate::desk::{Desk, Effect, FrameIn, SessionId, refuse};
+use crate::letter::{self, Letter, LetterAnswer};
+use crate::mail::Carrier;
 use crate::proposer::Entry;
+use crate::run::LetterNo;
 
 /// How often deadlines and timers are looked at. A late look delays a notice, never a decision.
 const TICK: Duration = Duration::from_millis(20);
@@ -26,20 +33,38 @@ const TICK: Duration = Duration::from_millis(20);
 /// Messages that may wait for the shard: frames of all its gateways' streams, each of which has a bound of its own.
 const MAILBOX_MAX: usize = 16_384;
 
+/// Letters that may be read at once: one from each peer, and some from leaders that are none any more.
+const LETTERS_MAX: usize = 256;
+
 /// Where the other nodes' doors are, by node id.
 pub type Addresses = std::collections::BTreeMap<u64, String>;
+
+/// What the shards of a node share.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Where the other nodes' doors are.
+    pub addresses: Arc<Addresses>,
+    /// Where letters to other shards go.
+    pub mail: Mail,
+    /// The node's shards.
+    pub shards: crate::service::Shards,
+}
 
 /// One shard on this node.
 pub struct Shard {
     replica: Arc<Replica>,
     place: (Shards, u16),
     addresses: Arc<Addresses>,
+    carrier: Carrier,
     started: Instant,
     leadership: Leadership,
     reigns: u64,
     desk: Option<Desk>,
     sessions: HashMap<SessionId, mpsc::Sender<FrameAnswer>>,
     accounts: HashMap<u128, Addr<AccountActor>>,
+    /// Letters that are being read: from which shard, and who wants to know.
+    letters: HashMap<LetterNo, (u16, oneshot::Sender<LetterAnswer>)>,
+    letters_read: u64,
     ticking: bool,
     draining: bool,
 }
@@ -50,22 +75,21 @@ impl Shard {
     /// # Panics
     /// Outside an actix system.
     #[must_use]
-    pub fn start(
-        replica: Arc<Replica>,
-        place: (Shards, u16),
-        addresses: Arc<Addresses>,
-    ) -> Addr<Self> {
+    pub fn start(replica: Arc<Replica>, place: (Shards, u16), around: &Surroundings) -> Addr<Self> {
         let leadership = *replica.leadership().borrow();
         let shard = Self {
             replica,
             place,
-            addresses,
+            addresses: Arc::clone(&around.addresses),
+            carrier: Carrier::new(around.mail.clone(), Arc::clone(&around.shards)),
             started: Instant::now(),
             leadership,
             reigns: 0,
             desk: None,
             sessions: HashMap::new(),
             accounts: HashMap::new(),
+            letters: HashMap::new(),
+            letters_read: 0,
             ticking: false,
             draining: false,
         };
@@ -89,13 +113,18 @@ impl Shard {
         }
         if self.leadership.leads && self.desk.is_none() {
             self.reigns = self.reigns.saturating_add(1);
-            self.desk = Some(Desk::open(self.reigns, self.place.0, self.place.1));
+            let mut desk = Desk::open(self.reigns, self.place.0, self.place.1);
+            let effects = desk.begin(self.replica.with_ledger(Ledger::unread));
+            self.desk = Some(desk);
             tracing::info!(shard = self.place.1, term = self.leadership.term, "leads the shard");
+            self.perform(effects, context);
         }
     }
 
     fn end_reign(&mut self, never_proposed: Failure, context: &mut Context<Self>) {
         self.accounts.clear();
+        // Whoever wrote them hears that they have to be written again.
+        self.letters.clear();
         if let Some(desk) = self.desk.take() {
             let effects = desk.close(never_proposed);
             self.perform(effects, context);
@@ -126,6 +155,8 @@ impl Shard {
                         self.accounts.remove(&account);
                     }
                 }
+                Effect::Carry { peer, after } => self.carry((peer, after), context),
+                Effect::Delivered { letter, result } => self.delivered(letter, result),
             }
         }
     }
@@ -156,6 +187,53 @@ impl Shard {
             shard.landed(entry, decided.map_err(|failure| *failure), context);
         });
         context.spawn(landing);
+    }
+
+    /// Writes to a peer what it has not applied, and sends the letter on its way.
+    fn carry(&mut self, (peer, after): (u16, u64), context: &mut Context<Self>) {
+        let letter = self.replica.with_ledger(|ledger| letter::write(ledger, peer, after));
+        let Some(letter) = letter else {
+            if let Some(desk) = self.desk.as_mut() {
+                desk.wrote_nothing(peer);
+            }
+            return;
+        };
+        let (carrier, reign) = (self.carrier.clone(), self.reigns);
+        let trip = async move { carrier.carry(peer, letter).await };
+        let arrival = trip.into_actor(self).map(move |applied, shard, context| {
+            shard.carried((peer, applied), reign, context);
+        });
+        context.spawn(arrival);
+    }
+
+    fn carried(
+        &mut self,
+        (peer, applied): (u16, Option<u64>),
+        reign: u64,
+        context: &mut Context<Self>,
+    ) {
+        let now_ms = self.now_ms();
+        let Some(desk) = self.desk.as_mut().filter(|desk| desk.reign() == reign) else { return };
+        let effects = match applied {
+            Some(applied) => desk.carried(peer, applied),
+            None => {
+                desk.not_carried(peer, now_ms);
+                return;
+            }
+        };
+        self.perform(effects, context);
+    }
+
+    /// Tells a letter's writer what became of it.
+    fn delivered(&mut self, letter: LetterNo, result: Result<(), Failure>) {
+        let Some((from, writer)) = self.letters.remove(&letter) else { return };
+        let answer = match result {
+            Ok(()) => LetterAnswer::Read(self.replica.with_ledger(|ledger| ledger.inbox(from))),
+            Err(Failure::NoLeader) => LetterAnswer::NotLeader(self.leadership.leader),
+            Err(_) => LetterAnswer::Again,
+        };
+        // A writer that is gone asks again.
+        let _gone = writer.send(answer);
     }
 
     fn landed(
@@ -301,10 +379,39 @@ impl Handler<Execute> for Shard {
         };
         let effects = match self.desk.as_mut() {
             _ if self.draining => vec![refuse(&frame, Failure::Draining)],
-            Some(desk) => desk.take(&frame, now),
+            Some(desk) => self.replica.with_ledger(|ledger| desk.take(&frame, now, ledger)),
             None => vec![refuse(&frame, Failure::NoLeader)],
         };
         self.perform(effects, context);
+    }
+}
+
+/// A letter has come from another shard.
+#[derive(Message)]
+#[rtype(result = "LetterAnswer")]
+pub(crate) struct Deliver(pub(crate) Bytes);
+
+impl Handler<Deliver> for Shard {
+    type Result = ResponseFuture<LetterAnswer>;
+
+    fn handle(&mut self, Deliver(bytes): Deliver, context: &mut Self::Context) -> Self::Result {
+        let now = self.log_now();
+        let leader = self.leadership.leader;
+        let Some(desk) = self.desk.as_mut() else {
+            return Box::pin(std::future::ready(LetterAnswer::NotLeader(leader)));
+        };
+        let letter = Letter::read(&bytes, self.place);
+        let Some(letter) = letter.filter(|_| self.letters.len() < LETTERS_MAX) else {
+            tracing::warn!(shard = self.place.1, "a letter that cannot be read, or one too many");
+            return Box::pin(std::future::ready(LetterAnswer::Again));
+        };
+        self.letters_read = self.letters_read.wrapping_add(1);
+        let number = LetterNo(self.letters_read);
+        let (writer, answer) = oneshot::channel();
+        self.letters.insert(number, (letter.from, writer));
+        let effects = desk.deliver(number, letter, now);
+        self.perform(effects, context);
+        Box::pin(answer.map(move |answer| answer.unwrap_or(LetterAnswer::NotLeader(None))))
     }
 }
 

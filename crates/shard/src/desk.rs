@@ -10,19 +10,22 @@
 //! - Every queue has a bound (A11); what does not fit is refused as OVERLOADED.
 
 use bytes::Bytes;
-use group_commit::{Driver, GroupCommit, Refused, Weight};
-use ledger::batch::{BATCH_REQUESTS_MAX, get_record, records};
+use group_commit::{Driver, GroupCommit, Refused, Ticket, Weight};
+use ledger::batch::{get_record, records};
 use ledger::{
-    AccountId, Answer, Command, Decided, KEY_SKEW_MS, Outcome, Request, ScopedKey, Shards, Slot,
-    Time,
+    Answer, Command, Decided, KEY_SKEW_MS, Outcome, PeerSet, Request, ScopedKey, Shards, Slot, Time,
 };
 use wire::{Failure, Reply};
 
 use crate::flights::{Boarding, Flights};
 use crate::frames::{Answered, FrameNo, Frames, Waiter};
+use crate::letter::Letter;
+use crate::outgoing::{self, Away, Books, Outgoing};
 use crate::pending::Pending;
 use crate::places::{Admission, Order, Places};
-use crate::proposer::{ENTRY_BYTES_MAX, Entry, LIMITS};
+use crate::proposer::{CLIENTS_WAITING_MAX, Entry, LIMITS};
+use crate::relay::{Relay, Trip};
+use crate::run::{Gathering, LetterNo, Load, Requests, Run};
 
 #[cfg(test)]
 mod tests;
@@ -50,14 +53,6 @@ pub struct FrameIn {
     pub records: Bytes,
     /// When its gateway stops waiting, on the desk's own clock.
     pub deadline_ms: u64,
-}
-
-/// Records of one frame that are proposed together.
-#[derive(Debug)]
-pub struct Run {
-    pub(crate) waiters: Vec<Waiter>,
-    pub(crate) keys: Vec<ScopedKey>,
-    pub(crate) records: Bytes,
 }
 
 /// What the desk wants done.
@@ -92,6 +87,20 @@ pub enum Effect {
         /// Whether nothing waits behind them.
         last: bool,
     },
+    /// Write to a peer what it has not applied after one of its messages, and tell the desk what became of the letter.
+    Carry {
+        /// Which shard.
+        peer: u16,
+        /// After which message.
+        after: u64,
+    },
+    /// A letter was read, or why not.
+    Delivered {
+        /// Which one.
+        letter: LetterNo,
+        /// Whether it was.
+        result: Result<(), Failure>,
+    },
 }
 
 /// The shard's logic during one reign.
@@ -103,6 +112,8 @@ pub struct Desk {
     flights: Flights,
     pending: Pending,
     places: Places,
+    outgoing: Outgoing,
+    relay: Relay,
     effects: Vec<Effect>,
 }
 
@@ -118,6 +129,8 @@ impl Desk {
             flights: Flights::default(),
             pending: Pending::default(),
             places: Places::default(),
+            outgoing: Outgoing::default(),
+            relay: Relay::default(),
             effects: Vec::new(),
         }
     }
@@ -134,8 +147,14 @@ impl Desk {
         self.group.in_flight() == 0 && self.group.waiting().items == 0
     }
 
+    /// Begins the reign: these peers have not read everything that was written to them in earlier ones.
+    pub fn begin(&mut self, unread: PeerSet) -> Vec<Effect> {
+        self.write_to(unread);
+        std::mem::take(&mut self.effects)
+    }
+
     /// Takes a frame in. `now` is the cluster's clock, by which keys from the future are told.
-    pub fn take(&mut self, frame: &FrameIn, now: Time) -> Vec<Effect> {
+    pub fn take(&mut self, frame: &FrameIn, now: Time, books: &impl Books) -> Vec<Effect> {
         let count = usize::try_from(frame.count).unwrap_or(usize::MAX);
         if count == 0 || count > wire::limits::FRAME_REQUESTS_MAX || self.frames.len() >= FRAMES_MAX
         {
@@ -147,7 +166,7 @@ impl Desk {
             return vec![refuse(frame, failure)];
         }
         let number = self.frames.begin(frame.session, frame.id, count, frame.deadline_ms);
-        let orders = self.sort(number, frame, count, now);
+        let orders = self.sort((number, count), frame, now, books);
         self.propose(orders, now);
         std::mem::take(&mut self.effects)
     }
@@ -157,9 +176,17 @@ impl Desk {
         let (live, gone): (Vec<_>, Vec<_>) =
             orders.into_iter().partition(|order| self.frames.is_waiting(order.waiter.frame));
         for order in gone {
+            self.outgoing.end(&order.away);
             self.land(&order.key, order.waiter, Reply::Failure(Failure::DeadlinePassed));
         }
         self.propose(live, now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Takes in a letter from another shard.
+    pub fn deliver(&mut self, number: LetterNo, letter: Letter, now: Time) -> Vec<Effect> {
+        let Letter { count, records, .. } = letter;
+        self.join(Run { load: Load::Letter(number), count, records }, now);
         std::mem::take(&mut self.effects)
     }
 
@@ -173,26 +200,55 @@ impl Desk {
         assert_eq!(entry.reign, self.reign, "an entry of another reign is nobody's");
         let mut answers = result.map(|decided| decided.answers.iter());
         for run in entry.sealed.items {
-            for (key, waiter) in run.keys.iter().zip(run.waiters) {
-                let reply = match &mut answers {
-                    Ok(answers) => match answers.next().expect("one answer for each request") {
-                        Some(answer) => Reply::Answer(*answer),
-                        None => {
-                            self.wait(key, waiter);
-                            continue;
-                        }
-                    },
-                    Err(failure) => Reply::Failure(*failure),
-                };
-                self.land(key, waiter, reply);
+            match (&mut answers, run.load) {
+                (Ok(answers), Load::Requests(requests)) => self.requests_landed(requests, answers),
+                (Ok(answers), Load::Letter(letter)) => {
+                    answers.by_ref().take(run.count).for_each(drop);
+                    self.effects.push(Effect::Delivered { letter, result: Ok(()) });
+                }
+                (Err(failure), load) => self.fail_load(load, *failure),
             }
         }
-        for (key, outcome) in result.map_or(&[][..], |decided| &decided.finals) {
-            self.became_final(key, *outcome);
+        if let Ok(decided) = result {
+            for (key, outcome) in &decided.finals {
+                self.became_final(key, *outcome);
+            }
+            self.write_to(decided.sent_to);
         }
         let driver = entry.sealed.flight.land();
         self.drive(driver, now);
         std::mem::take(&mut self.effects)
+    }
+
+    fn requests_landed<'a>(
+        &mut self,
+        requests: Requests,
+        answers: &mut impl Iterator<Item = &'a Option<Answer>>,
+    ) {
+        self.outgoing.end(&requests.away);
+        for (key, waiter) in requests.keys.iter().zip(requests.waiters) {
+            match answers.next().expect("one answer for each request") {
+                Some(answer) => self.land(key, waiter, Reply::Answer(*answer)),
+                None => self.wait(key, waiter),
+            }
+        }
+    }
+
+    /// A letter to a peer was answered: it has applied everything up to a message.
+    pub fn carried(&mut self, peer: u16, applied: u64) -> Vec<Effect> {
+        let trip = self.relay.answered(peer, applied);
+        self.carry(trip);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// There was nothing to write to a peer.
+    pub fn wrote_nothing(&mut self, peer: u16) {
+        self.relay.found_nothing(peer);
+    }
+
+    /// A letter to a peer was not answered, or not taken.
+    pub fn not_carried(&mut self, peer: u16, now_ms: u64) {
+        self.relay.failed(peer, now_ms);
     }
 
     /// Time has passed: whoever waits too long is answered.
@@ -200,7 +256,7 @@ impl Desk {
         while let Some((frame, tickets)) = self.frames.overdue(now_ms) {
             for ticket in tickets {
                 if let Some(run) = self.group.cancel(ticket) {
-                    self.fail_run(run, Failure::DeadlinePassed);
+                    self.fail_load(run.load, Failure::DeadlinePassed);
                 }
             }
             let rest = Reply::Failure(Failure::OutcomeUnknown);
@@ -208,6 +264,8 @@ impl Desk {
             self.send(answered);
         }
         self.pending.forget_gone(|frame| self.frames.is_waiting(frame));
+        let trips = self.relay.tick(now_ms);
+        self.carry(trips);
         let driver = self.group.drive();
         self.drive(driver, now);
         std::mem::take(&mut self.effects)
@@ -217,7 +275,7 @@ impl Desk {
     #[must_use]
     pub fn close(mut self, never_proposed: Failure) -> Vec<Effect> {
         for run in self.group.close() {
-            self.fail_run(run, never_proposed);
+            self.fail_load(run.load, never_proposed);
         }
         while let Some(frame) = self.frames.any() {
             let answered = self.frames.answer_rest(frame, &Reply::Failure(Failure::OutcomeUnknown));
@@ -227,7 +285,13 @@ impl Desk {
     }
 
     /// Decides for every record of a frame: refused, joined, waiting, or to be proposed now.
-    fn sort(&mut self, number: FrameNo, frame: &FrameIn, count: usize, now: Time) -> Vec<Order> {
+    fn sort(
+        &mut self,
+        (number, count): (FrameNo, usize),
+        frame: &FrameIn,
+        now: Time,
+        books: &impl Books,
+    ) -> Vec<Order> {
         let mut go = Vec::with_capacity(count);
         let mut wait: Vec<(u128, Vec<Order>)> = Vec::new();
         let (mut read, mut offset) = (0_u32, 0_usize);
@@ -241,17 +305,24 @@ impl Desk {
                 self.reply(waiter, Failure::InvalidRecord);
                 continue;
             };
-            if let Err(failure) = self.check(&request, now) {
-                self.reply(waiter, failure);
-                continue;
-            }
+            let away = match self.check(&request, now, books) {
+                Ok(away) => away,
+                Err(failure) => {
+                    self.reply(waiter, failure);
+                    continue;
+                }
+            };
             let record = frame.records.slice(start..offset);
-            let order = Order { waiter, key: request.scoped_key(), record };
+            let order = Order { waiter, key: request.scoped_key(), record, away };
             match self.board(&order) {
                 None => {}
-                Some(Admission::Go) => go.push(order),
+                Some(Admission::Go) => {
+                    self.outgoing.begin(&order.away);
+                    go.push(order);
+                }
                 Some(Admission::Full) => self.fail(&order.key, waiter, Failure::Overloaded),
                 Some(Admission::Wait) => {
+                    self.outgoing.begin(&order.away);
                     match wait.iter_mut().find(|(id, _)| *id == order.key.subject) {
                         Some((_, orders)) => orders.push(order),
                         None => wait.push((order.key.subject, vec![order])),
@@ -275,7 +346,8 @@ impl Desk {
         }
     }
 
-    fn check(&self, request: &Request, now: Time) -> Result<(), Failure> {
+    /// Whether a request may be proposed; then, what it pays to other shards.
+    fn check(&self, request: &Request, now: Time, books: &impl Books) -> Result<Away, Failure> {
         let (shards, shard) = self.place;
         if shards.shard(Slot::of(request.command.subject())) != shard {
             return Err(Failure::InvalidRecord);
@@ -284,11 +356,11 @@ impl Desk {
         if matches!(request.command, Command::Deliver { .. }) {
             return Err(Failure::InvalidRecord);
         }
-        if pays_away(&request.command, |id| shards.shard(id.slot()) != shard) {
-            return Err(Failure::PeerBehind);
+        if request.key.time().is_some_and(|made| made > now.plus_ms(KEY_SKEW_MS)) {
+            return Err(Failure::KeyFromFuture);
         }
-        let from_future = request.key.time().is_some_and(|made| made > now.plus_ms(KEY_SKEW_MS));
-        if from_future { Err(Failure::KeyFromFuture) } else { Ok(()) }
+        let away = outgoing::away(&request.command, self.place, books);
+        if self.outgoing.has_room(&away, books) { Ok(away) } else { Err(Failure::PeerBehind) }
     }
 
     /// Puts orders into the group commit, neighbours of one frame as one run.
@@ -296,28 +368,36 @@ impl Desk {
         let mut orders = orders.into_iter().peekable();
         while let Some(first) = orders.next() {
             let frame = first.waiter.frame;
-            let mut run = Gathering::new(first);
+            let mut run = Gathering::default();
+            run.push(first);
             while let Some(next) =
                 orders.next_if(|next| next.waiter.frame == frame && run.has_room(next))
             {
                 run.push(next);
             }
-            self.join(frame, run.finish(), now);
+            let run = run.finish();
+            let waiting = self.group.waiting().items;
+            if waiting.saturating_add(run.count) > CLIENTS_WAITING_MAX {
+                self.fail_load(run.load, Failure::Overloaded);
+            } else if let Some(ticket) = self.join(run, now) {
+                self.frames.hold_ticket(frame, ticket);
+            }
         }
     }
 
-    fn join(&mut self, frame: FrameNo, run: Run, now: Time) {
-        let weight = Weight { items: run.keys.len(), bytes: run.records.len() };
+    fn join(&mut self, run: Run, now: Time) -> Option<Ticket> {
+        let weight = Weight { items: run.count, bytes: run.records.len() };
         match self.group.join(run, weight) {
             Ok(joined) => {
-                self.frames.hold_ticket(frame, joined.ticket);
                 self.drive(joined.driver, now);
+                return Some(joined.ticket);
             }
-            Err(Refused::Full(run)) => self.fail_run(run, Failure::Overloaded),
+            Err(Refused::Full(run)) => self.fail_load(run.load, Failure::Overloaded),
             Err(Refused::Closed(run) | Refused::TooLarge(run)) => {
-                self.fail_run(run, Failure::InvalidRecord);
+                self.fail_load(run.load, Failure::InvalidRecord);
             }
         }
+        None
     }
 
     fn drive(&mut self, driver: Option<Driver<Run>>, now: Time) {
@@ -367,10 +447,30 @@ impl Desk {
         }
     }
 
-    fn fail_run(&mut self, run: Run, failure: Failure) {
-        for (key, waiter) in run.keys.iter().zip(run.waiters) {
-            self.land(key, waiter, Reply::Failure(failure));
+    fn fail_load(&mut self, load: Load, failure: Failure) {
+        match load {
+            Load::Requests(Requests { keys, waiters, away }) => {
+                self.outgoing.end(&away);
+                for (key, waiter) in keys.iter().zip(waiters) {
+                    self.land(key, waiter, Reply::Failure(failure));
+                }
+            }
+            Load::Letter(letter) => {
+                self.effects.push(Effect::Delivered { letter, result: Err(failure) });
+            }
         }
+    }
+
+    fn write_to(&mut self, peers: PeerSet) {
+        if !peers.is_empty() {
+            let trips = self.relay.written(peers);
+            self.carry(trips);
+        }
+    }
+
+    fn carry(&mut self, trips: impl IntoIterator<Item = Trip>) {
+        let carry = |Trip { peer, after }| Effect::Carry { peer, after };
+        self.effects.extend(trips.into_iter().map(carry));
     }
 
     /// A request that was given a flight, but never a place.
@@ -402,24 +502,6 @@ impl Desk {
     }
 }
 
-/// Whether a command pays an account elsewhere. Nobody carries messages between shards yet, so that every channel is as
-/// behind as it can be.
-fn pays_away(command: &Command, is_away: impl Fn(&AccountId) -> bool) -> bool {
-    match command {
-        Command::Transfer { credit, .. } | Command::Hold { credit, .. } => is_away(credit),
-        Command::MultiTransfer { legs, .. } => legs.iter().any(|leg| is_away(&leg.credit)),
-        Command::Open { .. }
-        | Command::Freeze { .. }
-        | Command::Unfreeze { .. }
-        | Command::Close { .. }
-        | Command::Post { .. }
-        | Command::Void { .. }
-        | Command::Reverse { .. }
-        | Command::ForgetKeys { .. }
-        | Command::Deliver { .. } => false,
-    }
-}
-
 /// What to say to a copy of a request: the same, and that it was one.
 fn repeated(reply: Reply) -> Reply {
     match reply {
@@ -434,40 +516,4 @@ pub(crate) fn refuse(frame: &FrameIn, failure: Failure) -> Effect {
     let replies = wire::reply::encode(std::iter::repeat_n(&Reply::Failure(failure), count));
     let names_leader = failure == Failure::NoLeader;
     Effect::Answer { session: frame.session, id: frame.id, replies, names_leader }
-}
-
-/// A run that is being gathered out of one frame's orders.
-struct Gathering {
-    waiters: Vec<Waiter>,
-    keys: Vec<ScopedKey>,
-    parts: Vec<Bytes>,
-    bytes: usize,
-}
-
-impl Gathering {
-    fn new(first: Order) -> Self {
-        let mut run = Self { waiters: Vec::new(), keys: Vec::new(), parts: Vec::new(), bytes: 0 };
-        run.push(first);
-        run
-    }
-
-    fn has_room(&self, order: &Order) -> bool {
-        self.keys.len() < BATCH_REQUESTS_MAX
-            && self.bytes.saturating_add(order.record.len()) <= ENTRY_BYTES_MAX
-    }
-
-    fn push(&mut self, order: Order) {
-        self.bytes = self.bytes.saturating_add(order.record.len());
-        self.waiters.push(order.waiter);
-        self.keys.push(order.key);
-        self.parts.push(order.record);
-    }
-
-    fn finish(self) -> Run {
-        let mut records = bytes::BytesMut::with_capacity(self.bytes);
-        for part in &self.parts {
-            records.extend_from_slice(part);
-        }
-        Run { waiters: self.waiters, keys: self.keys, records: records.freeze() }
-    }
 }

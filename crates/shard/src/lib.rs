@@ -1,4 +1,4 @@
-//! A shard on its leader: account actors, proposer, waiters, timer.
+//! A shard on its leader: account actors, proposer, waiters, relay, timer.
 //!
 //! A shard has two entrances, one door to money, and two exits. What lies between the entrance and the log is here.
 //! Requests come in frames, one message a frame, and every record of a frame passes three places:
@@ -7,6 +7,9 @@
 //! 2. Its account's *place in the queue* (`places.rs`): an account with too much in flight waits in an actor of its own,
 //!    with a mailbox of its own, so that it cannot starve its shard.
 //! 3. The *group commit*, which turns whatever waits into one log entry after another.
+//!
+//! Beside clients, other shards come in: a letter is a run of one channel's messages, and joins the group commit like a
+//! frame's records. What this shard writes to others the *relay* (`relay.rs`) carries, one letter to each at a time.
 //!
 //! All of it is one plain value, the [`Desk`], which is told what happened and says what to do; actix is only its shell
 //! (`actor.rs`). Nothing here holds truth (A3): a reign ends, the desk is dropped, and no money has moved. Whoever waited
@@ -17,13 +20,22 @@ mod actor;
 mod desk;
 mod flights;
 mod frames;
+mod letter;
+mod mail;
+mod outgoing;
 mod pending;
 mod places;
 mod proposer;
 mod reads;
+mod relay;
+mod run;
 mod service;
 
-pub use actor::{Addresses, Drain, Shard};
-pub use desk::{Desk, Effect, FrameIn, Run, SessionId};
+pub use actor::{Addresses, Drain, Shard, Surroundings};
+pub use desk::{Desk, Effect, FrameIn, SessionId};
+pub use letter::Letter;
+pub use mail::mailbox;
+pub use outgoing::Books;
 pub use proposer::Entry;
+pub use run::{LetterNo, Run};
 pub use service::{ShardDoors, Shards, shard_server};

@@ -9,6 +9,7 @@ use hashbrown::hash_map::Entry;
 use ledger::ScopedKey;
 
 use crate::frames::Waiter;
+use crate::outgoing::Away;
 
 /// Requests of one account that may be in flight at once: one full batch, so that an account alone on its shard still
 /// fills its batches, and one among many cannot fill the next ones as well.
@@ -24,6 +25,8 @@ pub struct Order {
     pub(crate) key: ScopedKey,
     /// The record with its length in front, as it will lie in the log.
     pub(crate) record: Bytes,
+    /// Its payments to other shards.
+    pub(crate) away: Away,
 }
 
 /// What an account may do with one more request.

@@ -5,7 +5,7 @@ use group_commit::{Batch as Sealed, Limits, Weight};
 use ledger::Time;
 use ledger::batch::{BATCH_HEAD_BYTES, BATCH_REQUESTS_MAX, Batch};
 
-use crate::desk::Run;
+use crate::run::Run;
 
 /// Bytes of records in one entry at the most: a batch of the largest transfers is cut into several entries, so that
 /// many entries fit into a message between replicas.
@@ -14,8 +14,12 @@ pub(crate) const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Entries on their way at once. While they are, the next one gathers; more would only make entries smaller.
 const ENTRIES_IN_FLIGHT_MAX: usize = 4;
 
-/// Requests that wait at the most: thirty-two full batches, a fraction of a second's work.
-const WAITING_REQUESTS_MAX: usize = 32 * BATCH_REQUESTS_MAX;
+/// Clients' requests that wait at the most: thirty-two full batches, a fraction of a second's work.
+pub(crate) const CLIENTS_WAITING_MAX: usize = 32 * BATCH_REQUESTS_MAX;
+
+/// What waits at the most, letters from other shards included: they have room of their own, so that no crowd of clients
+/// keeps out the answers that other clients wait for. A letter that finds none is written again.
+const WAITING_REQUESTS_MAX: usize = CLIENTS_WAITING_MAX + 32 * BATCH_REQUESTS_MAX;
 
 /// Bytes that wait at the most.
 const WAITING_BYTES_MAX: usize = 64 << 20;
@@ -39,7 +43,7 @@ impl Entry {
     /// Stamps a batch and lays it out.
     pub(crate) fn new(reign: u64, at: Time, sealed: Sealed<Run>) -> Self {
         let size: usize = sealed.items.iter().map(|run| run.records.len()).sum();
-        let count: usize = sealed.items.iter().map(|run| run.keys.len()).sum();
+        let count: usize = sealed.items.iter().map(|run| run.count).sum();
         let count = u32::try_from(count).expect("a batch has at most 2,048 requests");
         let mut bytes = BytesMut::with_capacity(size.saturating_add(BATCH_HEAD_BYTES));
         bytes.put_slice(&Batch::head(at, count));

@@ -2,15 +2,14 @@
 
 use consensus::{ReadError, Replica};
 use ledger::{
-    Account, AccountId, Answer, ColdName, ColdValue, Currency, Hold, HoldId, JournalKind, Posting,
-    PostingKey, ScopedKey, TenantId, codec,
+    Account, AccountId, Answer, ColdName, ColdValue, Hold, HoldId, ScopedKey, TenantId, codec,
 };
+use wire::convert::{Page, get_cursor};
 use wire::proto::cluster::read_reply::Answer as ReplyAnswer;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::{
-    AccountQuestion, HoldQuestion, JournalKind as WireKind, Leader, OutcomeQuestion,
-    Posting as WirePosting, ReadReply, ReadRequest, ReplicaStatus, StatementPage,
-    StatementQuestion, TransferRef,
+    AccountQuestion, HoldQuestion, Leader, OutcomeQuestion, ReadReply, ReadRequest, ReplicaStatus,
+    StatementPage, StatementQuestion,
 };
 use wire::{Failure, Reply};
 
@@ -103,18 +102,18 @@ async fn statement(
     };
     let limit = question.limit.clamp(1, wire::limits::PAGE_SIZE_MAX);
     let limit = usize::try_from(limit).map_err(|_| Failure::InvalidRecord)?;
-    let before = read_cursor(id, &question.before)?;
+    let before = match question.before.as_ref() {
+        [] => None,
+        cursor => Some(get_cursor(id, cursor).ok_or(Failure::InvalidRecord)?),
+    };
     let postings = replica.postings(id, before, limit).await.map_err(failure)?;
-    let full = postings.len() == limit;
-    let last = postings.last().filter(|_| full);
-    let next = last.map(|posting| write_cursor(&posting.key)).unwrap_or_default();
-    let books = replica.with_ledger(ledger::Ledger::books);
-    Ok(Some(ReplyAnswer::Statement(StatementPage {
-        postings: postings.iter().map(write_posting).collect(),
-        next: next.into(),
-        shard: u32::from(books.shard),
-        currency: u32::from(Currency::number(account.currency)),
-    })))
+    let page = Page {
+        more: postings.len() == limit,
+        postings,
+        shard: replica.shard(),
+        currency: account.currency,
+    };
+    Ok(Some(ReplyAnswer::Statement(StatementPage::from(&page))))
 }
 
 /// Why a read brought no answer, in the words of the wire.
@@ -122,51 +121,6 @@ fn failure(error: ReadError) -> Failure {
     match error {
         ReadError::NotLeader { .. } | ReadError::NoQuorum | ReadError::Stopped => Failure::NoLeader,
         ReadError::Overloaded => Failure::Overloaded,
-    }
-}
-
-/// A cursor is the place of the last posting of the page before: index, position, line.
-fn write_cursor(key: &PostingKey) -> Vec<u8> {
-    let mut cursor = Vec::with_capacity(11);
-    cursor.extend_from_slice(&key.index.to_be_bytes());
-    cursor.extend_from_slice(&key.position.to_be_bytes());
-    cursor.push(key.line);
-    cursor
-}
-
-fn read_cursor(account: AccountId, cursor: &[u8]) -> Result<Option<PostingKey>, Failure> {
-    if cursor.is_empty() {
-        return Ok(None);
-    }
-    let (index, rest) = cursor.split_first_chunk::<8>().ok_or(Failure::InvalidRecord)?;
-    let (position, rest) = rest.split_first_chunk::<2>().ok_or(Failure::InvalidRecord)?;
-    let [line] = rest else { return Err(Failure::InvalidRecord) };
-    let (index, position) = (u64::from_be_bytes(*index), u16::from_be_bytes(*position));
-    Ok(Some(PostingKey { account, index, position, line: *line }))
-}
-
-fn write_posting(posting: &Posting) -> WirePosting {
-    let kind = match posting.kind {
-        JournalKind::Opening => WireKind::Opening,
-        JournalKind::Transfer => WireKind::Transfer,
-        JournalKind::Post => WireKind::Post,
-        JournalKind::Reversal => WireKind::Reversal,
-        JournalKind::Return => WireKind::Return,
-    };
-    WirePosting {
-        index: posting.key.index,
-        position: u32::from(posting.key.position),
-        line: u32::from(posting.key.line),
-        time_ms: posting.at.0,
-        amount: posting.amount,
-        balance: posting.balance.to_be_bytes().to_vec().into(),
-        counter: posting.counter.to_u128().to_be_bytes().to_vec().into(),
-        kind: kind.into(),
-        reverses: posting.reverses.map(|transfer| TransferRef {
-            shard: u32::from(transfer.shard),
-            index: transfer.index,
-            position: u32::from(transfer.position),
-        }),
     }
 }
 

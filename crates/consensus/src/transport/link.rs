@@ -1,6 +1,6 @@
 //! The way to one peer: questions out, answers back under their numbers.
 //!
-//! A link has three lanes; each is up or down. A lane that is down refuses at once, so that whoever asks can back off by
+//! A link has four lanes; each is up or down. A lane that is down refuses at once, so that whoever asks can back off by
 //! its own rules; when a lane breaks, everybody who waits on it hears so at once. Nothing is sent twice here: whether a
 //! lost question may be repeated, only the asker knows.
 
@@ -42,7 +42,7 @@ pub(crate) enum CallError {
 pub(crate) struct Link {
     pub(crate) peer: u64,
     next_request: AtomicU64,
-    lanes: [Mutex<Option<Connection>>; 3],
+    lanes: [Mutex<Option<Connection>>; 4],
     is_turned_away: AtomicBool,
 }
 
@@ -126,7 +126,7 @@ impl Link {
         Self {
             peer,
             next_request: AtomicU64::new(1),
-            lanes: [const { Mutex::new(None) }; 3],
+            lanes: [const { Mutex::new(None) }; 4],
             is_turned_away: AtomicBool::new(false),
         }
     }
@@ -180,11 +180,12 @@ impl Link {
     }
 
     fn lane(&self, lane: Lane) -> MutexGuard<'_, Option<Connection>> {
-        let [bulk, control, snapshot] = &self.lanes;
+        let [bulk, control, snapshot, mail] = &self.lanes;
         let slot = match lane {
             Lane::Bulk => bulk,
             Lane::Control => control,
             Lane::Snapshot => snapshot,
+            Lane::Mail => mail,
         };
         slot.lock().unwrap_or_else(PoisonError::into_inner)
     }

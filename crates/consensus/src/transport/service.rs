@@ -1,6 +1,6 @@
 //! The listening end of a lane: greets, reads questions, and sends what the desk answers.
 //!
-//! Questions on the control and snapshot lanes are answered concurrently, entries in order within their session
+//! Questions on the control, mail and snapshot lanes are answered concurrently, entries in order within their session
 //! ([`super::lanes`]). A lane whose node turns out to have another data directory than its group records is cut.
 
 use std::pin::Pin;

@@ -7,7 +7,7 @@ use crate::channels::{Message, Payment, REFUSED_MAX, Refusal, Turn};
 use crate::cold::{Incoming, KeptOutcome};
 use crate::commands::transfer::Draft;
 use crate::id::TenantId;
-use crate::journal::{Journal, JournalKind, PostedLeg};
+use crate::journal::{Journal, JournalKind, PostedLeg, Remote};
 use crate::ledger::Ledger;
 use crate::outcome::{Answer, Posted};
 use crate::rejection::Rejection;
@@ -78,7 +78,12 @@ impl Ledger {
         let due = self.system_account(AccountKind::DueFrom(from), currency);
         let due = due.moved(Side::Debit, amount).map_err(refusal)?;
 
-        let legs = [PostedLeg { debit: due, credit: credited, amount, remote: Some(debit) }];
+        let legs = [PostedLeg {
+            debit: due,
+            credit: credited,
+            amount,
+            remote: Some(Remote { account: debit, transfer: Some(transfer) }),
+        }];
         let mut journal = Journal::new(kind, &legs);
         journal.reverses = reverses;
         self.write(position, &journal);
@@ -117,7 +122,7 @@ impl Ledger {
         let mut draft = Draft { ledger: self, accounts: Vec::new() };
         let mut legs = Vec::with_capacity(returned.len());
         for payment in returned {
-            let Payment { debit, credit, amount, currency, .. } = *payment;
+            let Payment { transfer, debit, credit, amount, currency, .. } = *payment;
             let due = draft.system(AccountKind::DueTo(from), currency);
             let due = due.moved(Side::Debit, amount).expect("a due account has no bound");
             let due = draft.put(due);
@@ -127,7 +132,8 @@ impl Ledger {
                 suspense.moved(Side::Credit, amount).expect("suspense has no bound")
             });
             let payee = draft.put(payee);
-            legs.push(PostedLeg { debit: due, credit: payee, amount, remote: Some(credit) });
+            let remote = Some(Remote { account: credit, transfer: Some(transfer) });
+            legs.push(PostedLeg { debit: due, credit: payee, amount, remote });
         }
         self.write(position, &Journal::new(JournalKind::Return, &legs));
     }
@@ -171,7 +177,7 @@ impl Ledger {
 
     fn answer_run(&mut self, peer: u16, run: Option<Run>) {
         if let Some(Run { from, to, refused }) = run {
-            self.channels.peer(peer).send(Message::Settled { from, to, refused });
+            self.channels.send(peer, Message::Settled { from, to, refused });
         }
     }
 }

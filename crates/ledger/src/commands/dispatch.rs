@@ -4,7 +4,7 @@ use crate::account::{Account, AccountKind, Side};
 use crate::amount::{Amount, Currency};
 use crate::channels::{Payment, Pending};
 use crate::id::{AccountId, TransferId};
-use crate::journal::{JournalKind, PostedLeg};
+use crate::journal::{JournalKind, PostedLeg, Remote};
 use crate::key::ScopedKey;
 use crate::ledger::Ledger;
 use crate::rejection::Rejection;
@@ -50,7 +50,8 @@ impl Ledger {
             return Err(Rejection::AccountNotFound);
         }
         let due = due.moved(Side::Credit, amount)?;
-        Ok(PostedLeg { debit, credit: due, amount, remote: Some(credit) })
+        let remote = Some(Remote { account: credit, transfer: None });
+        Ok(PostedLeg { debit, credit: due, amount, remote })
     }
 
     /// What this shard owes the one of an account.

@@ -57,6 +57,10 @@ pub(crate) struct Args {
     /// transfer-hot: how many of a hundred transfers pay the one merchant.
     #[arg(long, default_value = "80%", value_parser = percent)]
     pub(super) hot: u8,
+    /// How many of a hundred transfers pay an account of another shard. As chance has it if nothing is said: with four
+    /// shards, three of four.
+    #[arg(long, value_name = "P%", value_parser = percent)]
+    pub(super) cross: Option<u8>,
     /// How requests are carried. Single calls for transfer-single, else a session.
     #[arg(long, value_enum)]
     pub(super) door: Option<Door>,

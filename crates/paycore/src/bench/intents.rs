@@ -7,10 +7,10 @@
 //! 48 bits  when the run began, in ms     2 bits  10
 //!  4 bits  7                            18 bits  of a hash
 //! 12 bits  of a hash                    32 bits  the account's number
-//!                                       12 bits  of a hash: the slot
+//!                                       12 bits  of a hash: a slot of the account's shard
 //! ```
 
-use ledger::AccountId;
+use ledger::{AccountId, SLOTS, Shards, Slot};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
@@ -30,13 +30,17 @@ const NUMBER_SHIFT: u32 = 12;
 const VERSION_7: u128 = 7 << 76;
 const VARIANT: u128 = 0b10 << 62;
 /// The bits that a hash fills.
-const RANDOM: u128 = 0xfff << 64 | 0x3_ffff << 44 | 0xfff;
+const RANDOM: u128 = 0xfff << 64 | 0x3_ffff << 44;
+
+/// For what says who pays another shard.
+const CROSS_SALT: u64 = 0x6372_6f73_7369_6e67;
 
 /// Told apart from requests, which are hashed with the seed itself.
 const ACCOUNT_SALT: u64 = 0x6163_636f_756e_7473;
 
 /// A run's accounts and requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Intents {
     /// What everything is made from.
     pub(super) seed: u64,
@@ -44,8 +48,19 @@ pub(crate) struct Intents {
     pub(super) accounts: u32,
     /// How many of a hundred transfers pay the merchant.
     pub(super) hot: u8,
+    /// How many shards there are. Accounts are dealt out to them in turn.
+    pub(super) shards: u16,
+    /// How many of a hundred transfers pay another shard; `None` for as many as chance has it.
+    pub(super) cross: Option<u8>,
     /// When the run began, in milliseconds since 1970: part of every account's id, so that no two runs share one.
     pub(super) began_ms: u64,
+}
+
+impl Default for Intents {
+    /// One shard and two accounts.
+    fn default() -> Self {
+        Self { seed: 0, accounts: 2, hot: 0, shards: 1, cross: None, began_ms: 0 }
+    }
 }
 
 impl Intents {
@@ -54,7 +69,19 @@ impl Intents {
         let hash = xxh3_128_with_seed(&n.to_le_bytes(), self.seed);
         let [amount, hot, debit, credit] = quarters(hash);
         let amount = u64::from(scaled(amount, AMOUNT_MAX)).saturating_add(1);
-        if scaled(hot, 100) < u32::from(self.hot) {
+        let is_hot = scaled(hot, 100) < u32::from(self.hot);
+        if let Some(percent) = self.cross {
+            let hash = xxh3_128_with_seed(&n.to_le_bytes(), self.seed ^ CROSS_SALT);
+            let [crosses, shard, ..] = quarters(hash);
+            let shard = (scaled(crosses, 100) < u32::from(percent)).then_some(shard);
+            if is_hot {
+                let debit = self.other(MERCHANT, shard, debit);
+                return Wanted { debit, credit: MERCHANT, amount };
+            }
+            let debit = scaled(debit, self.accounts);
+            return Wanted { debit, credit: self.other(debit, shard, credit), amount };
+        }
+        if is_hot {
             let others = self.accounts.saturating_sub(1);
             let debit = scaled(debit, others).saturating_add(1);
             return Wanted { debit, credit: MERCHANT, amount };
@@ -68,12 +95,52 @@ impl Intents {
         Wanted { debit, credit, amount }
     }
 
-    /// An account's id.
+    /// An account other than this one: of the same shard, or of another, which a random number then names.
+    fn other(&self, account: u32, shard: Option<u32>, which: u32) -> u32 {
+        let shards = u32::from(self.shards);
+        let of = |number: u32| number.checked_rem(shards).unwrap_or(0);
+        let place = account.checked_div(shards).unwrap_or(0);
+        let accounts_of = |shard: u32| self.accounts.saturating_sub(shard).div_ceil(shards);
+        let (shard, place) = match shard {
+            Some(steps) => {
+                let steps = scaled(steps, shards.saturating_sub(1)).saturating_add(1);
+                let shard = of(of(account).saturating_add(steps));
+                (shard, scaled(which, accounts_of(shard)))
+            }
+            None => {
+                let shard = of(account);
+                let others = accounts_of(shard);
+                let steps = scaled(which, others.saturating_sub(1)).saturating_add(1);
+                (shard, place.saturating_add(steps).checked_rem(others).unwrap_or(0))
+            }
+        };
+        place.saturating_mul(shards).saturating_add(shard)
+    }
+
+    /// An account's id. Its slot is one of its shard's.
     pub(crate) fn account(&self, number: u32) -> AccountId {
         let hash = xxh3_128_with_seed(&number.to_le_bytes(), self.seed ^ ACCOUNT_SALT);
         let time = u128::from(self.began_ms) << 80;
         let bits = time | VERSION_7 | VARIANT | hash & RANDOM | u128::from(number) << NUMBER_SHIFT;
-        AccountId::from_u128(bits)
+        AccountId::in_slot(bits, self.slot(number, hash))
+    }
+
+    /// An account's shard.
+    pub(super) fn shard(&self, number: u32) -> u16 {
+        let shard = number.checked_rem(u32::from(self.shards)).unwrap_or(0);
+        u16::try_from(shard).expect("below the number of shards")
+    }
+
+    fn slot(&self, number: u32, hash: u128) -> Slot {
+        let shards = Shards::new(self.shards).expect("a run has 1 to 64 shards");
+        let shard = self.shard(number);
+        let first = shards.first_slot(shard).number();
+        let next = shard.saturating_add(1);
+        let end = if next < self.shards { shards.first_slot(next).number() } else { SLOTS };
+        let [random, ..] = quarters(hash);
+        let step = scaled(random, u32::from(end.saturating_sub(first)));
+        let slot = u32::from(first).saturating_add(step);
+        Slot::new(u16::try_from(slot).expect("a slot")).expect("a slot of the shard")
     }
 
     /// An id's account, if it is one of the run's.
@@ -111,7 +178,7 @@ mod tests {
     use super::*;
 
     fn intents(accounts: u32, hot: u8) -> Intents {
-        Intents { seed: 7, accounts, hot, began_ms: 1_760_000_000_000 }
+        Intents { seed: 7, accounts, hot, began_ms: 1_760_000_000_000, ..Intents::default() }
     }
 
     #[test]
@@ -134,6 +201,26 @@ mod tests {
         };
         assert!((79_000..81_000).contains(&paid(80)), "{}", paid(80));
         assert!(paid(0) < 100, "{}", paid(0));
+    }
+
+    #[test]
+    fn as_many_pay_another_shard_as_was_said() {
+        for (shards, accounts, hot, cross) in
+            [(4, 10_001, 0, 50), (4, 8, 0, 100), (3, 6, 0, 0), (16, 1_000, 80, 30), (1, 2, 0, 0)]
+        {
+            let intents = Intents { shards, cross: Some(cross), ..intents(accounts, hot) };
+            let of = Shards::new(shards).unwrap();
+            let shard = |number: u32| of.shard(intents.account(number).slot());
+            let mut crossed = 0;
+            for n in 0..10_000 {
+                let Wanted { debit, credit, .. } = intents.wanted(n);
+                assert!(debit != credit && debit < accounts && credit < accounts, "{n}");
+                assert_eq!(u32::from(shard(debit)), debit % u32::from(shards));
+                crossed += u32::from(shard(debit) != shard(credit));
+            }
+            let percent = u32::from(cross);
+            assert!(crossed.abs_diff(percent * 100) < 300, "{crossed} of {percent} %");
+        }
     }
 
     #[test]

@@ -85,7 +85,12 @@ mod tests {
     use super::*;
 
     fn keys(order: KeyOrder) -> Keys {
-        let intents = Intents { seed: 0x1234, accounts: 10, hot: 0, began_ms: 1_760_000_000_000 };
+        let intents = Intents {
+            seed: 0x1234,
+            accounts: 10,
+            began_ms: 1_760_000_000_000,
+            ..Intents::default()
+        };
         let mut keys = Keys::new(order, intents);
         for (n, now_ms) in [
             (0, 1_760_000_000_003),

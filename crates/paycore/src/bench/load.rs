@@ -364,7 +364,7 @@ mod tests {
     use crate::verify::TransferNumber;
 
     fn load(until: Until, rate: Option<u64>) -> Load {
-        let intents = Intents { seed: 1, accounts: 10, hot: 0, began_ms: 0 };
+        let intents = Intents { seed: 1, accounts: 10, ..Intents::default() };
         let keys = Keys::new(KeyOrder::Ordered, intents);
         Load::new(intents, keys, Pace { until, rate }, Calls::up_to(0), Clock::start())
     }

@@ -39,6 +39,7 @@ mod tally;
 mod template;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod unary;
 mod watch;
 

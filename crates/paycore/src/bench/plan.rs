@@ -36,6 +36,8 @@ pub(super) struct Plan {
     pub(super) rate: Option<u64>,
     /// How many of a hundred transfers pay the merchant.
     pub(super) hot: u8,
+    /// How many of a hundred transfers pay another shard; `None` for as many as chance has it.
+    pub(super) cross: Option<u8>,
     /// How requests are carried.
     pub(super) door: Door,
     /// What keys look like.
@@ -95,6 +97,7 @@ impl Plan {
         if matches!(until, Until::Time(length) if late(length)) {
             return Err(exit::Failure::usage("a fault after the end of the run would not happen"));
         }
+        check_cross(args)?;
         Ok(Self {
             workload: args.workload,
             target: target(args),
@@ -106,6 +109,7 @@ impl Plan {
             inflight: usize::from(args.inflight),
             rate: args.rate,
             hot: if args.workload == Workload::TransferHot { args.hot } else { 0 },
+            cross: args.cross,
             door,
             keys: args.keys,
             chaos,
@@ -118,6 +122,18 @@ impl Plan {
     pub(super) const fn is_open_loop(&self) -> bool {
         self.rate.is_some()
     }
+}
+
+/// There must be accounts to pay: in every shard two, or in two shards one each.
+fn check_cross(args: &Args) -> Result<(), exit::Failure> {
+    let Some(cross) = args.cross else { return Ok(()) };
+    if cross > 0 && args.shards < 2 {
+        return Err(exit::Failure::usage("with one shard, nobody pays another: say --shards"));
+    }
+    if args.accounts < u32::from(args.shards).saturating_mul(2) {
+        return Err(exit::Failure::usage("--cross needs two accounts for each shard"));
+    }
+    Ok(())
 }
 
 fn target(args: &Args) -> Target {

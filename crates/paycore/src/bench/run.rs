@@ -103,6 +103,8 @@ impl Stage<'_> {
             seed: self.plan.seed,
             accounts: self.plan.accounts,
             hot: self.plan.hot,
+            shards: self.plan.shards,
+            cross: self.plan.cross,
             began_ms: unix_ms()?,
         };
         self.screen.say(format_args!("opening {} accounts …", intents.accounts));

@@ -4,13 +4,14 @@
 //! straight to the checkers; nothing is gathered but what the run's files keep.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use futures::StreamExt;
 use futures::stream;
-use ledger::{AccountId, AccountKind, Currency, Shards};
+use ledger::AccountId;
 use prost::Message;
 use wire::limits::PAGE_SIZE_MAX;
 use wire::proto::v1;
@@ -21,6 +22,7 @@ use super::history::Books;
 use super::intents::{Intents, OPENING};
 use super::lane::{Lane, RECONNECT_AFTER};
 use super::load::LIVENESS;
+use super::trial;
 use crate::verify::{
     Balances, Chain, Check, Kept, Line, Once, Requests, StatementWriter, TransferIndex,
     TransferNumber, Verdict, report_shared,
@@ -111,6 +113,7 @@ pub(super) async fn check(
             "every statement is unbroken from its newest line to the opening balance",
         ),
         named: Check::of("a balance asked for by name is the one the statement ends with"),
+        totals: BTreeMap::new(),
         keep,
         error: None,
     });
@@ -123,7 +126,7 @@ pub(super) async fn check(
     stream::iter(accounts).buffer_unordered(CONCURRENT).for_each(|()| async {}).await;
 
     let findings = findings.into_inner();
-    let total = findings.balances.total();
+    let totals = findings.totals;
     let unread = findings.balances.unread();
     report_shared(&findings.index, kept.count(), verdict);
     findings.once.finish().report(unread == 0, verdict);
@@ -131,7 +134,7 @@ pub(super) async fn check(
     verdict.add(findings.named, |verdict| &mut verdict.broken_books);
     findings.balances.report(verdict);
     if let (0, Some(shards)) = (unread, books.shards) {
-        trial_balance(&reader, shards, total, verdict).await?;
+        trial::balance(&reader, shards, &totals, verdict).await?;
     }
     if let Some(error) = findings.error {
         bail!("the statements cannot be kept: {error:#}");
@@ -146,6 +149,8 @@ struct Findings<'a> {
     balances: Balances,
     chains: Check,
     named: Check,
+    /// What the accounts of each shard have.
+    totals: BTreeMap<u16, i128>,
     keep: Keep,
     error: Option<anyhow::Error>,
 }
@@ -272,6 +277,8 @@ impl Findings<'_> {
             }
         }
         self.balances.stands(account, balance);
+        let total = self.totals.entry(self.intents.shard(account)).or_default();
+        *total = total.saturating_add(balance);
         let kept = match &mut self.keep {
             Keep::Books(books) => {
                 books.balances.push((account, balance));
@@ -287,37 +294,8 @@ impl Findings<'_> {
     }
 }
 
-/// The shards' own opening accounts owe exactly what all accounts of the run have, if nobody else has any.
-async fn trial_balance(
-    reader: &Reader,
-    shards: u16,
-    total: i128,
-    verdict: &mut Verdict,
-) -> anyhow::Result<()> {
-    let shards = Shards::new(shards).context("1 to 64 shards")?;
-    let mut check = Check::of("the trial balance of all shards is zero");
-    let mut unread = Check::of("every shard's opening account could be read");
-    let mut owed = 0_i128;
-    for shard in 0..shards.count() {
-        let id = AccountKind::Opening.system_id(Currency::CNY, shards.first_slot(shard));
-        unread.looked_at(1);
-        check.looked_at(1);
-        match reader.balance(id).await {
-            // A shard on which no account was opened has no opening account yet.
-            Ok(balance) => owed = owed.saturating_add(balance.map_or(0, i128::from)),
-            Err(why) => unread.broken(|| format!("shard {shard}: {why:#}")),
-        }
-    }
-    if owed != total && unread.violations == 0 {
-        check.broken(|| format!("accounts have {total}, opening accounts owe {owed}"));
-    }
-    verdict.add(unread, |verdict| &mut verdict.undecided);
-    verdict.add(check, |verdict| &mut verdict.broken_books);
-    Ok(())
-}
-
 /// Asks questions until they are answered.
-struct Reader {
+pub(super) struct Reader {
     lanes: Vec<Rc<Lane>>,
     next: Cell<usize>,
     /// How long a question is asked. Once nobody answered one for so long, the others are asked only once.
@@ -349,7 +327,7 @@ impl Reader {
     }
 
     /// A balance; `None` when there is no such account.
-    async fn balance(&self, id: AccountId) -> anyhow::Result<Option<i64>> {
+    pub(super) async fn balance(&self, id: AccountId) -> anyhow::Result<Option<i64>> {
         let question = v1::GetAccountRequest { name: id.to_string(), stale_ok: false };
         let answer: Option<AccountAnswer> = self.ask(&self.account, &question).await?;
         Ok(answer.map(|answer| answer.posted.map_or(0, |money| money.units_minor)))

@@ -27,6 +27,7 @@ fn plan(address: &str) -> Plan {
         inflight: 2,
         rate: None,
         hot: 0,
+        cross: None,
         door: Door::Session,
         keys: KeyOrder::Ordered,
         chaos: Vec::new(),

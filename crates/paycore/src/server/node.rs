@@ -12,7 +12,7 @@ use std::time::Duration;
 use consensus::{CheckpointOptions, Node, NodeConfig, Replica, ReplicaStatus, StopReason, Timing};
 use futures::StreamExt as _;
 use ledger::Shards;
-use shard::{Addresses, Drain, Shard, ShardDoors, shard_server};
+use shard::{Addresses, Drain, Shard, ShardDoors, Surroundings, shard_server};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
@@ -150,7 +150,13 @@ async fn live(
     let mut must_stop = node.stopped();
     let work = async {
         node.start().await.map_err(|reason| stopped(&reason))?;
-        let started = start_shards(node, plan.topology.shards(), addresses);
+        let around = Surroundings {
+            addresses: Arc::clone(addresses),
+            mail: node.mail(),
+            shards: Arc::clone(doors),
+        };
+        node.read_mail(shard::mailbox(Arc::clone(doors)));
+        let started = start_shards(node, plan.topology.shards(), &around);
         doors.set(started).unwrap_or_else(|_| unreachable!("a node starts once"));
         node.initialize().await.map_err(|reason| stopped(&reason))?;
         tracing::info!(node = plan.id, "takes part");
@@ -166,14 +172,10 @@ async fn live(
     }
 }
 
-fn start_shards(
-    node: &Node,
-    shards: Shards,
-    addresses: &Arc<Addresses>,
-) -> BTreeMap<u32, ShardDoors> {
+fn start_shards(node: &Node, shards: Shards, around: &Surroundings) -> BTreeMap<u32, ShardDoors> {
     let doors = node.replicas().into_iter().map(|replica| {
         let place = (shards, replica.shard());
-        let actor = Shard::start(Arc::clone(&replica), place, Arc::clone(addresses));
+        let actor = Shard::start(Arc::clone(&replica), place, around);
         (u32::from(replica.shard()), ShardDoors { actor, replica })
     });
     doors.collect()

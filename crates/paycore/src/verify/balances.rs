@@ -60,11 +60,6 @@ impl Balances {
         }
     }
 
-    /// The sum of all balances taken.
-    pub(crate) const fn total(&self) -> i128 {
-        self.total
-    }
-
     /// Accounts whose balance was not taken.
     pub(crate) fn unread(&self) -> u64 {
         u64::try_from(self.expected.len()).unwrap_or(u64::MAX).saturating_sub(self.stood)

@@ -10,7 +10,7 @@ use ledger::{
 };
 use wire::reply;
 
-use super::*;
+use super::{Books as Standing, *};
 
 const NOW: Time = Time(1_767_225_600_000);
 
@@ -21,17 +21,24 @@ struct Counter {
     under_way: Vec<Entry>,
     waiting: BTreeMap<u128, Vec<Order>>,
     answers: BTreeMap<u64, Vec<Reply>>,
+    trips: Vec<(u16, u64)>,
+    delivered: Vec<(LetterNo, Result<(), Failure>)>,
 }
 
 impl Counter {
     fn new() -> Self {
-        let shards = Shards::new(1).unwrap();
+        Self::of(Books { shard: 0, shards: Shards::new(1).unwrap() })
+    }
+
+    fn of(books: Books) -> Self {
         Self {
-            desk: Desk::open(1, shards, 0),
-            ledger: Ledger::new(Books { shard: 0, shards }),
+            desk: Desk::open(1, books.shards, books.shard),
+            ledger: Ledger::new(books),
             under_way: Vec::new(),
             waiting: BTreeMap::new(),
             answers: BTreeMap::new(),
+            trips: Vec::new(),
+            delivered: Vec::new(),
         }
     }
 
@@ -47,7 +54,7 @@ impl Counter {
     fn take_bytes(&mut self, id: u64, count: u32, records: Vec<u8>) {
         let records = Bytes::from(records);
         let frame = FrameIn { session: SessionId(1), id, count, records, deadline_ms: 1_000 };
-        let effects = self.desk.take(&frame, NOW);
+        let effects = self.desk.take(&frame, NOW, &self.ledger);
         self.perform(effects);
     }
 
@@ -75,6 +82,8 @@ impl Counter {
                     let effects = self.desk.admit(go, NOW);
                     self.perform(effects);
                 }
+                Effect::Carry { peer, after } => self.trips.push((peer, after)),
+                Effect::Delivered { letter, result } => self.delivered.push((letter, result)),
             }
         }
     }
@@ -348,7 +357,7 @@ fn keys_from_the_future_and_records_of_another_shard_are_not_proposed() {
 
 /// What a log with other shards' messages in it would say, about every request alike.
 fn decided(requests: usize, answer: Option<Answer>, finals: &[(ScopedKey, Outcome)]) -> Decided {
-    Decided { answers: vec![answer; requests], finals: finals.to_vec() }
+    Decided { answers: vec![answer; requests], finals: finals.to_vec(), ..Decided::default() }
 }
 
 #[test]
@@ -402,26 +411,199 @@ fn a_copy_of_what_waits_waits_too_and_a_deadline_ends_it() {
     assert!(effects.is_empty());
 }
 
+/// Two shards, each with a desk and a ledger, and a wire between them that the test holds.
+struct Pair([Counter; 2]);
+
+/// An account of one of two shards.
+fn of_shard(shard: u16, number: u128) -> AccountId {
+    AccountId::in_slot(number << 20, Shards::new(2).unwrap().first_slot(shard))
+}
+
+fn pays_across(key: u128, minor: u64) -> Request {
+    let (debit, credit) = (of_shard(0, 1), of_shard(1, 1));
+    let amount = Amount::from_minor(minor).unwrap();
+    request(key, Command::Transfer { debit, credit, amount, currency: Currency::CNY })
+}
+
+impl Pair {
+    /// Both have an account each.
+    fn new() -> Self {
+        let shards = Shards::new(2).unwrap();
+        let mut pair = Self([0, 1].map(|shard| Counter::of(Books { shard, shards })));
+        for (shard, counter) in (0..).zip(&mut pair.0) {
+            let open = Command::Open {
+                account: of_shard(shard, 1),
+                currency: Currency::CNY,
+                kind: AccountKind::Wallet,
+                opening: Some(Amount::from_minor(1_000_000).unwrap()),
+            };
+            counter.take(0, &[request(1, open)]);
+            counter.land_all();
+            assert!(counter.answers.remove(&0).unwrap().iter().all(is_posted));
+        }
+        pair
+    }
+
+    /// Writes the letter that a shard's desk wants carried, if there is anything to write.
+    fn letter(&mut self, from: usize) -> Option<Letter> {
+        let (peer, after) = self.0[from].trips.pop()?;
+        let Some(bytes) = crate::letter::write(&self.0[from].ledger, peer, after) else {
+            self.0[from].desk.wrote_nothing(peer);
+            return None;
+        };
+        Letter::read(&bytes, (Shards::new(2).unwrap(), peer))
+    }
+
+    /// Carries a letter to the other shard, and its answer back.
+    fn carry(&mut self, from: usize, letter: Letter) {
+        let to = &mut self.0[1 - from];
+        let effects = to.desk.deliver(LetterNo(7), letter, NOW);
+        to.perform(effects);
+        to.land_all();
+        assert_eq!(to.delivered.pop(), Some((LetterNo(7), Ok(()))));
+        let applied = to.ledger.inbox(u16::try_from(from).unwrap());
+        let effects = self.0[from].desk.carried(u16::try_from(1 - from).unwrap(), applied);
+        self.0[from].perform(effects);
+    }
+
+    fn carry_all(&mut self) {
+        while !(self.0[0].trips.is_empty() && self.0[1].trips.is_empty()) {
+            for from in [0, 1] {
+                if let Some(letter) = self.letter(from) {
+                    self.carry(from, letter);
+                }
+            }
+        }
+    }
+}
+
 #[test]
-fn money_for_another_shard_and_messages_from_one_are_not_proposed() {
-    let mut counter = Counter::new();
+fn money_for_another_shard_is_carried_and_its_payer_is_told() {
+    let mut pair = Pair::new();
+    pair.0[0].take(1, &[pays_across(7, 100), pays_across(8, 200)]);
+    pair.0[0].land_all();
+    assert!(pair.0[0].answers.is_empty(), "the payee's shard has not answered yet");
+    assert_eq!(pair.0[0].trips, [(1, 0)]);
+    pair.0[0].take(2, &[pays_across(9, 300)]);
+    pair.0[0].land_all();
+    assert_eq!(pair.0[0].trips.len(), 1, "one letter at a time");
+    pair.carry_all();
+    assert!(pair.0[0].answers.remove(&1).unwrap().iter().all(is_posted));
+    assert!(pair.0[0].answers.remove(&2).unwrap().iter().all(is_posted));
+    let payee = pair.0[1].ledger.account(&of_shard(1, 1)).unwrap();
+    assert_eq!(payee.posted, 1_000_600);
+    assert!(pair.0[0].ledger.unread().is_empty());
+}
+
+#[test]
+fn a_letter_that_is_lost_or_doubled_moves_its_money_once() {
+    let mut pair = Pair::new();
+    pair.0[0].take(1, &[pays_across(7, 100)]);
+    pair.0[0].land_all();
+    let letter = pair.letter(0).unwrap();
+    let now_ms = 1;
+    pair.0[0].desk.not_carried(1, now_ms);
+    // It arrived all the same, twice.
+    for _ in 0..2 {
+        let to = &mut pair.0[1];
+        let effects = to.desk.deliver(LetterNo(1), letter.clone(), NOW);
+        to.perform(effects);
+        to.land_all();
+    }
+    let effects = pair.0[0].desk.tick(1_000, NOW);
+    pair.0[0].answers.clear();
+    pair.0[0].perform(effects);
+    assert_eq!(pair.0[0].trips, [(1, 0)], "written again after the pause");
+    pair.carry_all();
+    assert_eq!(pair.0[1].ledger.account(&of_shard(1, 1)).unwrap().posted, 1_000_100);
+    assert_eq!(pair.0[0].ledger.unsettled(1), 0);
+    // Whoever asks again hears the one outcome.
+    pair.0[0].take(2, &[pays_across(7, 100)]);
+    pair.0[0].land_all();
+    assert!(is_replayed(&pair.0[0].answers[&2][0]));
+}
+
+#[test]
+fn a_new_leader_carries_what_an_earlier_one_left() {
+    let mut pair = Pair::new();
+    pair.0[0].take(1, &[pays_across(7, 100)]);
+    pair.0[0].land_all();
+    pair.0[0].trips.clear();
     let shards = Shards::new(2).unwrap();
-    counter.desk = Desk::open(1, shards, 0);
-    let away = AccountId::in_slot(0x77 << 12, shards.first_slot(1));
+    pair.0[0].desk = Desk::open(2, shards, 0);
+    let unread = pair.0[0].ledger.unread();
+    let effects = pair.0[0].desk.begin(unread);
+    pair.0[0].perform(effects);
+    pair.0[0].take(2, &[pays_across(7, 100)]);
+    pair.0[0].land_all();
+    assert!(pair.0[0].answers.is_empty(), "the retry waits for the same outcome");
+    pair.carry_all();
+    assert!(is_posted(&pair.0[0].answers[&2][0]));
+}
+
+/// A ledger whose channels are as full as the test says.
+struct Full(u64);
+
+impl Standing for Full {
+    fn unsettled(&self, _: u16) -> u64 {
+        self.0
+    }
+
+    fn payee_of(&self, _: ledger::HoldId) -> Option<AccountId> {
+        Some(of_shard(1, 1))
+    }
+}
+
+#[test]
+fn a_full_channel_takes_no_more_payments_and_settling_goes_on() {
+    let max = ledger::UNSETTLED_MAX as u64;
+    let mut pair = Pair::new();
+    let counter = &mut pair.0[0];
+    let hold = ledger::HoldId::in_slot(5 << 20, Shards::new(2).unwrap().first_slot(0));
+    let post = Command::Post { hold, amount: None, release_rest: true };
+    let (debit, currency) = (of_shard(0, 1), Currency::CNY);
     let amount = Amount::from_minor(1).unwrap();
-    let (debit, currency) = (account(0), Currency::CNY);
-    let leg = ledger::Leg { debit, credit: away, amount };
-    let pays = [
-        Command::Transfer { debit, credit: away, amount, currency },
-        Command::MultiTransfer { initiator: debit, currency, legs: vec![leg] },
-    ];
-    let books = account(0);
-    let deliver = Command::Deliver { books, from: 1, acked: 0, message: None };
-    let commands = pays.into_iter().chain([deliver]);
-    let requests: Vec<_> =
-        (0..).zip(commands).map(|(key, command)| request(key, command)).collect();
-    counter.take(1, &requests);
+    let legs = vec![ledger::Leg { debit, credit: of_shard(1, 1), amount }; 2];
+    let two = Command::MultiTransfer { initiator: debit, currency, legs };
+    let mut take = |id: u64, left: u64, requests: &[Request]| {
+        let mut records = Vec::new();
+        requests.iter().for_each(|request| put_record(request, &mut records).unwrap());
+        let count = u32::try_from(requests.len()).unwrap();
+        let records = Bytes::from(records);
+        let frame = FrameIn { session: SessionId(1), id, count, records, deadline_ms: 1_000 };
+        let effects = counter.desk.take(&frame, NOW, &Full(max - left));
+        counter.perform(effects);
+        counter.under_way.len()
+    };
+    let behind = vec![Reply::Failure(Failure::PeerBehind)];
+    assert_eq!(take(1, 0, &[pays_across(1, 1)]), 0);
+    assert_eq!(take(2, 0, &[request(2, post)]), 0, "a hold pays when it is posted");
+    assert_eq!(take(3, 1, &[request(3, two.clone())]), 0, "two payments, and room for one");
+    assert_eq!(take(4, 2, &[request(4, two)]), 1);
+    assert_eq!(take(5, 2, &[pays_across(5, 1)]), 1, "the two on their way have taken the room");
+    assert_eq!(take(6, 3, &[pays_across(6, 1)]), 2);
+    for refused in [1, 2, 3, 5] {
+        assert_eq!(counter.answers[&refused], behind, "{refused}");
+    }
+    counter.land_all();
+    let frame = |records: Vec<u8>| FrameIn {
+        session: SessionId(1),
+        id: 7,
+        count: 1,
+        records: records.into(),
+        deadline_ms: 1_000,
+    };
+    let mut records = Vec::new();
+    put_record(&pays_across(7, 1), &mut records).unwrap();
+    let effects = counter.desk.take(&frame(records), NOW, &Full(max - 1));
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Propose(_))), "room again");
+}
+
+#[test]
+fn no_client_writes_letters() {
+    let mut counter = Counter::of(Books { shard: 0, shards: Shards::new(2).unwrap() });
+    let deliver = Command::Deliver { books: account(0), from: 1, acked: 0, message: None };
+    counter.take(1, &[request(1, deliver)]);
     assert!(counter.under_way.is_empty());
-    let failures = [Failure::PeerBehind, Failure::PeerBehind, Failure::InvalidRecord];
-    assert_eq!(counter.answers[&1], failures.map(Reply::Failure).to_vec());
+    assert_eq!(counter.answers[&1], [Reply::Failure(Failure::InvalidRecord)]);
 }

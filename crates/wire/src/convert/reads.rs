@@ -2,7 +2,7 @@
 
 use ledger::{
     Account, AccountId, AccountKind, Authority, Currency, FreezeScope, Hold, HoldId, HoldState,
-    JournalKind, Operation, Posting, ScopedKey, TenantId, Time, TransferId,
+    JournalKind, Operation, Posting, ScopedKey, TenantId, Time,
 };
 
 use super::answers::timestamp;
@@ -179,9 +179,8 @@ pub fn posting(posting: &Posting, shard: u16, currency: Currency) -> Result<v1::
         JournalKind::Reversal => v1::JournalKind::Reversal,
         JournalKind::Return => v1::JournalKind::Return,
     };
-    let transfer = TransferId { shard, index: key.index, position: key.position };
     Ok(v1::Posting {
-        transfer: transfer_name(transfer),
+        transfer: transfer_name(posting.transfer(shard)),
         leg: u32::from(key.line >> 1),
         side: side.into(),
         amount: Some(money(currency, posting.amount.into())?),

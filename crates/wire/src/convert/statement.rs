@@ -61,24 +61,13 @@ impl From<&Posting> for cluster::Posting {
             balance: posting.balance.to_be_bytes().to_vec().into(),
             counter: posting.counter.to_u128().to_be_bytes().to_vec().into(),
             kind: kind.into(),
-            reverses: posting.reverses.map(|transfer| cluster::TransferRef {
-                shard: transfer.shard.into(),
-                index: transfer.index,
-                position: transfer.position.into(),
-            }),
+            reverses: posting.reverses.map(put_transfer),
+            part_of: posting.part_of.map(put_transfer),
         }
     }
 }
 
 fn get_posting(posting: &cluster::Posting, account: AccountId) -> Option<Posting> {
-    let reverses = match posting.reverses {
-        Some(cluster::TransferRef { shard, index, position }) => Some(TransferId {
-            shard: u16::try_from(shard).ok()?,
-            index,
-            position: u16::try_from(position).ok()?,
-        }),
-        None => None,
-    };
     let kind = match cluster::JournalKind::try_from(posting.kind).ok()? {
         cluster::JournalKind::Unspecified => return None,
         cluster::JournalKind::Opening => JournalKind::Opening,
@@ -99,8 +88,21 @@ fn get_posting(posting: &cluster::Posting, account: AccountId) -> Option<Posting
         balance: i128::from_be_bytes(posting.balance.as_ref().try_into().ok()?),
         at: Time(posting.time_ms),
         kind,
-        reverses,
+        reverses: get_transfer(posting.reverses)?,
+        part_of: get_transfer(posting.part_of)?,
     })
+}
+
+fn put_transfer(transfer: TransferId) -> cluster::TransferRef {
+    let TransferId { shard, index, position } = transfer;
+    cluster::TransferRef { shard: shard.into(), index, position: position.into() }
+}
+
+/// Reads a transfer's name, if there is one; `None` when it is none.
+fn get_transfer(name: Option<cluster::TransferRef>) -> Option<Option<TransferId>> {
+    let Some(cluster::TransferRef { shard, index, position }) = name else { return Some(None) };
+    let (shard, position) = (u16::try_from(shard).ok()?, u16::try_from(position).ok()?);
+    Some(Some(TransferId { shard, index, position }))
 }
 
 /// Reads 16 big-endian bytes, as ids travel inside the cluster; `None` when there are not 16.

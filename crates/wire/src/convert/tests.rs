@@ -375,6 +375,7 @@ fn a_page_travels_whole() {
         at: Time(9),
         kind: JournalKind::Reversal,
         reverses: Some(TransferId { shard: 1, index: 2, position: 3 }),
+        part_of: None,
     };
     let page = Page {
         postings: vec![posting(9, 1), posting(8, 4)],

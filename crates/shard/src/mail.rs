@@ -1,0 +1,100 @@
+//! How letters find their way: to the node that leads a peer's shard, and from the node's door to the shard's actor.
+//!
+//! Nobody has to know for certain who leads: a node that does not says whom it believes to, and a letter that went wrong
+//! is written again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::{Mail, Mailbox};
+use futures::FutureExt;
+
+use crate::actor::Deliver;
+use crate::letter::LetterAnswer;
+use crate::service::Shards;
+
+/// How long a letter may take: some entries and their syncs, on a busy node. A leader that stalls longer has lost its
+/// lease, and another one is asked.
+const LETTER_MAX: Duration = Duration::from_secs(3);
+
+/// One node's way to the leaders of all shards.
+#[derive(Clone)]
+pub(crate) struct Carrier {
+    mail: Mail,
+    shards: Shards,
+    /// Who led each shard when it last said so, and how often nobody did since.
+    hints: Arc<Mutex<BTreeMap<u16, Hint>>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Hint {
+    leader: Option<u64>,
+    misses: usize,
+}
+
+impl Carrier {
+    pub(crate) fn new(mail: Mail, shards: Shards) -> Self {
+        Self { mail, shards, hints: Arc::default() }
+    }
+
+    /// Sends a letter once. Gives the last message that the peer has applied, if it says so.
+    pub(crate) async fn carry(&self, peer: u16, letter: Bytes) -> Option<u64> {
+        let node = self.guess(peer)?;
+        let answer = self.mail.send(node, peer, letter, LETTER_MAX).await;
+        let answer = answer.map_or(LetterAnswer::Again, |bytes| LetterAnswer::read(&bytes));
+        let (hint, applied) = match answer {
+            LetterAnswer::Read(applied) => (Some(node), Some(applied)),
+            LetterAnswer::NotLeader(leader) => (leader.filter(|leader| *leader != node), None),
+            LetterAnswer::Again => (None, None),
+        };
+        self.learn(peer, hint, applied.is_some());
+        applied
+    }
+
+    /// Who probably leads a shard: whoever was named last; else whom this node's own replica follows; else, in turn,
+    /// every node.
+    fn guess(&self, peer: u16) -> Option<u64> {
+        let hint = self.hints().get(&peer).copied().unwrap_or_default();
+        let own = || {
+            let doors = self.shards.get()?.get(&u32::from(peer))?;
+            doors.replica.leadership().borrow().leader
+        };
+        // What this node believes is wrong as often as it is asked in vain.
+        let believed = hint.leader.or_else(|| own().filter(|_| hint.misses.is_multiple_of(2)));
+        believed.or_else(|| {
+            let mut nodes = self.mail.nodes();
+            nodes.push(self.mail.node());
+            nodes.get(hint.misses.checked_rem(nodes.len())?).copied()
+        })
+    }
+
+    fn learn(&self, peer: u16, leader: Option<u64>, answered: bool) {
+        let mut hints = self.hints();
+        let hint = hints.entry(peer).or_default();
+        hint.leader = leader;
+        hint.misses = if answered { 0 } else { hint.misses.wrapping_add(1) };
+    }
+
+    fn hints(&self) -> std::sync::MutexGuard<'_, BTreeMap<u16, Hint>> {
+        // A hint is replaced whole: a panic elsewhere leaves nothing half done.
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a node's mail: hands each letter to its shard.
+#[must_use]
+pub fn mailbox(shards: Shards) -> Mailbox {
+    Arc::new(move |shard, letter| {
+        let actor = shards.get().and_then(|doors| doors.get(&u32::from(shard)));
+        let Some(actor) = actor.map(|doors| doors.actor.clone()) else {
+            return std::future::ready(LetterAnswer::NotLeader(None).write()).boxed();
+        };
+        async move {
+            let answer = actor.send(Deliver(letter)).await;
+            answer.unwrap_or(LetterAnswer::Again).write()
+        }
+        .boxed()
+    })
+}
