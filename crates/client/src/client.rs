@@ -8,6 +8,7 @@ use tonic::{Response, Status};
 use wire::convert::Refusal;
 use wire::limits::{BATCH_REQUESTS_MAX, DEADLINE_DEFAULT, MESSAGE_BYTES_MAX};
 use wire::proto::v1;
+use wire::proto::v1::admin_client::AdminClient;
 use wire::proto::v1::payments_client::PaymentsClient;
 use wire::proto::v1::request::Command;
 use wire::status;
@@ -33,6 +34,7 @@ const WINDOW_BYTES: u32 = 8 << 20;
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: PaymentsClient<Channel>,
+    admin: AdminClient<Channel>,
     timeout: Duration,
 }
 
@@ -58,10 +60,11 @@ impl Client {
     /// A client over a connection that somebody else made.
     #[must_use]
     pub fn over(channel: Channel) -> Self {
+        let admin = AdminClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let inner = PaymentsClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Self { inner, timeout: DEADLINE_DEFAULT }
+        Self { inner, admin, timeout: DEADLINE_DEFAULT }
     }
 
     /// The same client with another time-out for each call, its retries included. The default is 10 s.
@@ -129,6 +132,10 @@ impl Client {
     #[must_use]
     pub fn session(&self) -> Session {
         Session::open(self.inner.clone(), self.timeout)
+    }
+
+    pub(crate) fn admin(&self) -> AdminClient<Channel> {
+        self.admin.clone()
     }
 
     pub(crate) fn inner(&self) -> PaymentsClient<Channel> {

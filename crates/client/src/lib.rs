@@ -24,6 +24,7 @@
 //!
 //! Many requests at once go by [`Client::send_batch`], a steady stream of them by [`Client::session`].
 
+mod audit;
 mod client;
 mod error;
 mod money;
@@ -34,6 +35,7 @@ mod retry;
 mod session;
 mod views;
 
+pub use audit::{Audit, AuditSum};
 pub use client::Client;
 pub use error::Error;
 pub use ledger::{

@@ -146,7 +146,7 @@ impl Client {
     }
 
     /// Asks until there is an answer or time is up: a read may always be repeated.
-    async fn read<Q: Clone, A, F>(
+    pub(crate) async fn read<Q: Clone, A, F>(
         &self,
         question: Q,
         ask: impl Fn(Self, tonic::Request<Q>) -> F,
@@ -180,6 +180,6 @@ const fn asked(operation: Operation) -> v1::Operation {
         Operation::Void => v1::Operation::VoidHold,
         Operation::Reverse => v1::Operation::ReverseTransfer,
         // Housekeeping has no public name; the server will refuse to look it up.
-        Operation::ForgetKeys | Operation::Deliver => v1::Operation::Unspecified,
+        Operation::ForgetKeys | Operation::Deliver | Operation::Cut => v1::Operation::Unspecified,
     }
 }

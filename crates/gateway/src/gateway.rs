@@ -11,8 +11,10 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use wire::limits::MESSAGE_BYTES_MAX;
 use wire::proto::DESCRIPTORS;
+use wire::proto::v1::admin_server::AdminServer;
 use wire::proto::v1::payments_server::{PaymentsServer, SERVICE_NAME};
 
+use crate::audit::AdminDoors;
 use crate::budget::Budget;
 use crate::config::{ConfigError, GatewayConfig};
 use crate::grpc::Doors;
@@ -54,7 +56,7 @@ pub enum ServeError {
 /// What the gateway's parts share.
 struct Parts {
     router: Arc<Router>,
-    nodes: Arc<Nodes>,
+    reads: Arc<Reads>,
     links: Vec<Arc<Link>>,
     /// The drivers, and the one who reports their health; they end with the gateway.
     tasks: JoinSet<()>,
@@ -94,7 +96,8 @@ impl Gateway {
             .http2_keepalive_timeout(Some(PING_MAX))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .add_service(self.payments(&parts, draining.clone()))
+            .add_service(payments(&parts, draining.clone()))
+            .add_service(admin(&parts))
             .add_service(health)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
@@ -132,18 +135,23 @@ impl Gateway {
         }
         let budget = Budget::new(limits.requests_in_flight, limits.bytes_in_flight);
         let router = Arc::new(Router::new(*tenant, topology.shards(), links.clone(), budget));
-        Parts { router, nodes, links, tasks }
-    }
-
-    fn payments(&self, parts: &Parts, draining: watch::Receiver<bool>) -> PaymentsServer<Doors> {
-        let replicas = self.config.topology.replicas().iter();
+        let replicas = topology.replicas().iter();
         let replicas = replicas.map(|nodes| nodes.keys().copied().collect()).collect();
-        let reads = Reads::new(Arc::clone(&parts.router), Arc::clone(&parts.nodes), replicas);
-        let doors = Doors { router: Arc::clone(&parts.router), reads, draining };
-        PaymentsServer::new(doors)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        let reads = Arc::new(Reads::new(Arc::clone(&router), nodes, replicas));
+        Parts { router, reads, links, tasks }
     }
+}
+
+fn payments(parts: &Parts, draining: watch::Receiver<bool>) -> PaymentsServer<Doors> {
+    let (router, reads) = (Arc::clone(&parts.router), Arc::clone(&parts.reads));
+    PaymentsServer::new(Doors { router, reads, draining })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+fn admin(parts: &Parts) -> AdminServer<AdminDoors> {
+    let (router, reads) = (Arc::clone(&parts.router), Arc::clone(&parts.reads));
+    AdminServer::new(AdminDoors { router, reads })
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -19,7 +19,7 @@ use crate::session::{self, Answers};
 #[derive(Debug)]
 pub(crate) struct Doors {
     pub(crate) router: Arc<Router>,
-    pub(crate) reads: Reads,
+    pub(crate) reads: Arc<Reads>,
     pub(crate) draining: watch::Receiver<bool>,
 }
 

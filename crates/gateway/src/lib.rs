@@ -21,6 +21,7 @@
 //!   broke, only the ledger's own answer or `OUTCOME_UNKNOWN` will do.
 //! - Everything that waits is counted against one budget, and the budget has a bound (A11).
 
+mod audit;
 mod budget;
 mod call;
 mod config;

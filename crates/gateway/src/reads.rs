@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Account, AccountId, Hold, HoldId, Rejection, Slot, Time};
+use ledger::{Account, AccountId, Cut, Hold, HoldId, Rejection, Slot, Time};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::Status;
 use wire::convert::{self, Page, PageToken, Refusal};
@@ -14,7 +14,7 @@ use wire::proto::cluster::read_reply::Answer;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::shard_client::ShardClient;
 use wire::proto::cluster::{
-    AccountQuestion, HoldQuestion, Leader, OutcomeQuestion, ReadReply, ReadRequest,
+    AccountQuestion, CutQuestion, HoldQuestion, Leader, OutcomeQuestion, ReadReply, ReadRequest,
     StatementQuestion,
 };
 use wire::proto::v1;
@@ -78,7 +78,11 @@ impl Reads {
             }
             None => Err(status::rejection(&Rejection::AccountNotFound, false)),
             Some(
-                Answer::Hold(_) | Answer::Outcome(_) | Answer::Statement(_) | Answer::Status(_),
+                Answer::Hold(_)
+                | Answer::Outcome(_)
+                | Answer::Statement(_)
+                | Answer::Status(_)
+                | Answer::Cut(_),
             ) => read(None),
         }
     }
@@ -103,7 +107,11 @@ impl Reads {
             }
             None => Err(status::rejection(&Rejection::HoldNotFound, false)),
             Some(
-                Answer::Account(_) | Answer::Outcome(_) | Answer::Statement(_) | Answer::Status(_),
+                Answer::Account(_)
+                | Answer::Outcome(_)
+                | Answer::Statement(_)
+                | Answer::Status(_)
+                | Answer::Cut(_),
             ) => read(None),
         }
     }
@@ -127,7 +135,11 @@ impl Reads {
             }
             None => Err(refused(Refusal::OutcomeNotFound)),
             Some(
-                Answer::Account(_) | Answer::Hold(_) | Answer::Statement(_) | Answer::Status(_),
+                Answer::Account(_)
+                | Answer::Hold(_)
+                | Answer::Statement(_)
+                | Answer::Status(_)
+                | Answer::Cut(_),
             ) => read(None),
         }
     }
@@ -156,9 +168,35 @@ impl Reads {
                 show(&page, account, &next, position)
             }
             None => Err(status::rejection(&Rejection::AccountNotFound, false)),
-            Some(Answer::Account(_) | Answer::Hold(_) | Answer::Outcome(_) | Answer::Status(_)) => {
-                read(None)
-            }
+            Some(
+                Answer::Account(_)
+                | Answer::Hold(_)
+                | Answer::Outcome(_)
+                | Answer::Status(_)
+                | Answer::Cut(_),
+            ) => read(None),
+        }
+    }
+
+    /// A shard's part of a cut, once it has one.
+    pub(crate) async fn cut(
+        &self,
+        slot: Slot,
+        cut: u64,
+        deadline: Instant,
+    ) -> Result<Option<Cut>, Status> {
+        let question = Question::Cut(CutQuestion { cut });
+        let reply = self.ask(Ask { slot, stale_ok: false, question, deadline }).await?;
+        match reply.answer {
+            Some(Answer::Cut(bytes)) => read(ledger::codec::get_cold(&bytes).ok()).map(Some),
+            None => Ok(None),
+            Some(
+                Answer::Account(_)
+                | Answer::Hold(_)
+                | Answer::Outcome(_)
+                | Answer::Statement(_)
+                | Answer::Status(_),
+            ) => read(None),
         }
     }
 

@@ -85,6 +85,11 @@ impl Router {
         }
     }
 
+    /// How accounts are dealt out to shards.
+    pub(crate) const fn shards(&self) -> Shards {
+        self.shards
+    }
+
     /// The link of a slot's shard.
     pub(crate) fn link(&self, slot: Slot) -> &Arc<Link> {
         let shard = usize::from(self.shards.shard(slot));

@@ -34,6 +34,7 @@ impl Ledger {
         // A stamp is a proposal: a new leader may stamp below an entry it has not applied yet (A7).
         self.now = self.now.max(batch.at());
         self.retention.passes(self.now, index);
+        self.cuts.pass(self.now);
 
         let answers = batch
             .items()
@@ -78,7 +79,8 @@ impl Ledger {
                 | Command::Transfer { .. }
                 | Command::MultiTransfer { .. }
                 | Command::ForgetKeys { .. }
-                | Command::Deliver { .. } => {}
+                | Command::Deliver { .. }
+                | Command::Cut { .. } => {}
             }
         }
     }
@@ -165,6 +167,7 @@ impl Ledger {
                 return self.reverse(position, *tenant, (*credit, *transfer), fetched);
             }
             Command::ForgetKeys { books, before } => self.forget_keys(*tenant, *books, *before)?,
+            Command::Cut { books, cut } => self.cut(*tenant, *books, *cut)?,
             Command::Deliver { .. } => unreachable!("delivered before keys are asked for"),
         }
         Ok(None)
@@ -173,7 +176,7 @@ impl Ledger {
     /// Brings the records that a command names up to log time.
     fn touch(&mut self, command: &Command) {
         match command.operation() {
-            Operation::Open | Operation::ForgetKeys | Operation::Deliver => {}
+            Operation::Open | Operation::ForgetKeys | Operation::Deliver | Operation::Cut => {}
             Operation::Post | Operation::Void => {
                 self.touch_hold(HoldId::from_u128(command.subject()));
             }

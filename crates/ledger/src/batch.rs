@@ -155,6 +155,13 @@ pub enum Command {
         /// The message's number, and what it says; without one it only acknowledges.
         message: Option<(u64, Message)>,
     },
+    /// Begins a consistent cut of all shards for the live audit, by the operator alone.
+    Cut {
+        /// Any id in a slot of the shard: it says whose books are meant, and is no account.
+        books: AccountId,
+        /// Its number: greater than that of any cut before it.
+        cut: u64,
+    },
 }
 
 impl Command {
@@ -173,6 +180,7 @@ impl Command {
             Self::Reverse { .. } => Operation::Reverse,
             Self::ForgetKeys { .. } => Operation::ForgetKeys,
             Self::Deliver { .. } => Operation::Deliver,
+            Self::Cut { .. } => Operation::Cut,
         }
     }
 
@@ -188,7 +196,9 @@ impl Command {
             Self::MultiTransfer { initiator, .. } => initiator.to_u128(),
             Self::Post { hold, .. } | Self::Void { hold } => hold.to_u128(),
             Self::Reverse { credit, .. } => credit.to_u128(),
-            Self::ForgetKeys { books, .. } | Self::Deliver { books, .. } => books.to_u128(),
+            Self::ForgetKeys { books, .. }
+            | Self::Deliver { books, .. }
+            | Self::Cut { books, .. } => books.to_u128(),
         }
     }
 }

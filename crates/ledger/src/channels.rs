@@ -137,6 +137,8 @@ pub enum Message {
         /// Those refused, in order, and why; a bounded number.
         refused: Vec<(u64, Refusal)>,
     },
+    /// Here a consistent cut of this number was made: what comes before it belongs to the cut, what comes after does not.
+    Marker(u64),
 }
 
 /// A message on its way: its number in the channel, from 1 on.
@@ -288,7 +290,7 @@ impl Channel {
         numbers.zip(&self.sent).filter(move |(number, _)| *number > settled).filter_map(
             |(number, message)| match message {
                 Message::Pay(payment) => Some((number, payment)),
-                Message::Settled { .. } => None,
+                Message::Settled { .. } | Message::Marker(_) => None,
             },
         )
     }
@@ -299,7 +301,7 @@ impl Channel {
             let number = self.cursors.dropped.saturating_add(1);
             let is_settled = match first {
                 Message::Pay(_) => number <= self.cursors.settled,
-                Message::Settled { .. } => true,
+                Message::Settled { .. } | Message::Marker(_) => true,
             };
             if number > self.cursors.acked || !is_settled {
                 return;

@@ -16,6 +16,7 @@ use crate::amount::Currency;
 use crate::channels::{Channel, Cursors, Message, Pending};
 use crate::codec;
 use crate::cold::{ColdName, ColdRecord, Corrupt, Incoming, KeptOutcome};
+use crate::cuts::Cuts;
 use crate::hash;
 use crate::hold::Hold;
 use crate::id::{AccountId, TenantId, Time, TransferId};
@@ -56,6 +57,7 @@ pub struct Image {
     holds: Vec<Arc<Page<Hold>>>,
     channels: Vec<(u16, Channel)>,
     pending: Vec<(TransferId, Pending)>,
+    cuts: Cuts,
     chunks: Vec<Arc<Chunk>>,
     shard: u16,
 }
@@ -97,6 +99,7 @@ impl Ledger {
                 .iter()
                 .map(|(id, waiting)| (*id, waiting.clone()))
                 .collect(),
+            cuts: self.cuts.clone(),
             chunks,
         }
     }
@@ -167,7 +170,9 @@ impl Image {
         let waiting = (0_u32..)
             .zip(self.pending.chunks(PAGE_MESSAGES))
             .map(|(number, waiting)| (page_name(b'w', number), page_bytes(&waiting.to_vec())));
-        accounts.chain(self.channel_pages()).chain(facts).chain(holds).chain(waiting)
+        let cuts = Some(&self.cuts).filter(|cuts| !cuts.is_empty());
+        let cuts = cuts.map(|cuts| (page_name(b'k', 0), page_bytes(cuts)));
+        accounts.chain(self.channel_pages()).chain(facts).chain(holds).chain(cuts).chain(waiting)
     }
 
     /// Of each channel first its cursors, then its messages.
@@ -378,6 +383,7 @@ impl Restore {
                     self.ledger.channels.wait(transfer, pending);
                 }
             }
+            Some(b'k') => self.ledger.cuts = read_page(value)?,
             Some(b'f') => self.facts = Some(read_page(value)?),
             Some(_) | None => return Err(Corrupt::new("page", "its name is of no known kind")),
         }

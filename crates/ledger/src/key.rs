@@ -98,6 +98,8 @@ pub enum Operation {
     ForgetKeys,
     /// Carrying a message from another shard. It has no key.
     Deliver,
+    /// Beginning a cut for the live audit.
+    Cut,
 }
 
 /// A key within its scope: what the ledger looks up.

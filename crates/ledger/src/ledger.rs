@@ -6,6 +6,7 @@ use crate::account::{Account, AccountKind};
 use crate::amount::Currency;
 use crate::channels::{Channels, Numbered, PeerSet, Refusal};
 use crate::cold::{ColdName, ColdValue, KeptOutcome};
+use crate::cuts::{Cut, Cuts};
 use crate::fetched::Fetched;
 use crate::hash;
 use crate::hold::{Hold, HoldState};
@@ -56,6 +57,7 @@ pub struct Ledger {
     pub(crate) sealed: u128,
     pub(crate) evictions: u64,
     pub(crate) channels: Channels,
+    pub(crate) cuts: Cuts,
     /// What became final in the batch that is being applied, and had waited for other shards.
     pub(crate) finals: Vec<(ScopedKey, Outcome)>,
     /// The payments that this batch took in, by channel and number, and why those refused were.
@@ -80,6 +82,7 @@ impl Ledger {
             sealed: 0,
             evictions: 0,
             channels: Channels::default(),
+            cuts: Cuts::default(),
             finals: Vec::new(),
             unanswered: Vec::new(),
         }
@@ -158,6 +161,12 @@ impl Ledger {
         peers
     }
 
+    /// This shard's part of a cut, while it is kept.
+    #[must_use]
+    pub fn cut_of(&self, number: u64) -> Option<&Cut> {
+        self.cuts.get(number)
+    }
+
     /// The last message of a peer's that was applied here.
     #[must_use]
     pub fn inbox(&self, peer: u16) -> u64 {
@@ -226,7 +235,7 @@ impl Ledger {
     /// The digest of everything but accounts and active holds.
     pub(crate) fn rest_digest(&self) -> u128 {
         let facts = hash::part(&(self.now, &self.retention));
-        let rest = [self.recent.digest(), self.channels.digest(), facts];
+        let rest = [self.recent.digest(), self.channels.digest(), self.cuts.digest(), facts];
         rest.into_iter().fold(self.sealed, u128::wrapping_add)
     }
 

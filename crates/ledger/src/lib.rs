@@ -35,6 +35,7 @@ mod channels;
 pub mod codec;
 mod cold;
 mod commands;
+mod cuts;
 mod fetched;
 mod hash;
 mod hold;
@@ -62,6 +63,7 @@ pub use cold::{
     ColdName, ColdRecord, ColdValue, Corrupt, Incoming, KeptOutcome, cold_digest, posting_filter,
     posting_range,
 };
+pub use cuts::{CUT_MS_MAX, CUTS_MAX, Cut, Discrepancy, compare};
 pub use fetched::Fetched;
 pub use hold::{HOLDS_PER_ACCOUNT_MAX, Hold, HoldState};
 pub use id::{AccountId, HoldId, IdError, TenantId, Time, TransferId};

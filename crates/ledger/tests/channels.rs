@@ -11,11 +11,12 @@
 
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{
-    AccountId, AccountKind, Amount, Answer, Authority, Books, Command, Currency, FreezeScope,
-    HoldId, Leg, Message, Outcome, Rejection, Request, ScopedKey, Shards, Slot, TransferId,
+    AccountId, AccountKind, Amount, Answer, Authority, Books, CUTS_MAX, Command, Currency, Cut,
+    Discrepancy, FreezeScope, HoldId, Leg, Message, Outcome, Rejection, Request, ScopedKey, Shards,
+    Slot, TransferId,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -45,6 +46,8 @@ enum Step {
         backwards: bool,
         acks: bool,
     },
+    /// A cut of all shards begins at one of them.
+    Cut(u16),
     Checkpoint(u16),
     Restart(u16, bool),
 }
@@ -93,6 +96,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => vec(what(), 1..4).prop_map(Step::Ask),
         2 => any::<usize>().prop_map(Step::Again),
         10 => carry,
+        2 => (0..SHARDS).prop_map(Step::Cut),
         1 => (0..SHARDS).prop_map(Step::Checkpoint),
         1 => (0..SHARDS, any::<bool>()).prop_map(|(shard, older)| Step::Restart(shard, older)),
     ]
@@ -126,7 +130,7 @@ fn play(steps: &[Step]) -> Run {
 fn the_draws_reach_every_end_of_a_payment() {
     let mut runner = TestRunner::deterministic();
     let mut met: BTreeMap<String, u32> = BTreeMap::new();
-    for _ in 0..256 {
+    for _ in 0..512 {
         let steps = vec(step(), 1..60).new_tree(&mut runner).unwrap().current();
         for (scoped, outcome) in &play(&steps).finals {
             let operation = scoped.operation;
@@ -194,6 +198,9 @@ struct Run {
     finals: Vec<(ScopedKey, Outcome)>,
     /// Posted transfers of one leg across shards, to be undone.
     crossed: Vec<(TransferId, AccountId)>,
+    /// Cuts that were begun, and how many of them were seen to add up.
+    cuts: Vec<u64>,
+    added_up: BTreeSet<u64>,
     keys: u64,
 }
 
@@ -208,6 +215,8 @@ impl Run {
             outcomes: BTreeMap::new(),
             finals: Vec::new(),
             crossed: Vec::new(),
+            cuts: Vec::new(),
+            added_up: BTreeSet::new(),
             keys: 0,
         };
         for shard in 0..SHARDS {
@@ -247,9 +256,25 @@ impl Run {
                 let after = inbox.saturating_sub(u64::from(*twice)).saturating_add(*skip);
                 self.carry((*from, *to), (after, *count), (*backwards, *acks));
             }
+            Step::Cut(shard) => {
+                let cut = u64::try_from(self.cuts.len()).unwrap() + 1;
+                self.cuts.push(cut);
+                self.ask(*shard, vec![Command::Cut { books: id((*shard, 0)), cut }]);
+            }
             Step::Checkpoint(shard) => self.shards[usize::from(*shard)].checkpoint(),
             Step::Restart(shard, older) => {
                 self.shards[usize::from(*shard)].restart(usize::from(*older));
+            }
+        }
+        self.check_cuts();
+    }
+
+    /// Every cut whose parts are all finished adds up, whatever was under way.
+    fn check_cuts(&mut self) {
+        for cut in self.cuts.iter().rev().take(CUTS_MAX) {
+            if let Some(parts) = parts_of(&self.shards, *cut) {
+                assert_eq!(ledger::compare(&parts), [], "cut {cut}");
+                self.added_up.insert(*cut);
             }
         }
     }
@@ -429,6 +454,10 @@ impl Run {
     }
 
     fn check(&mut self) {
+        self.check_cuts();
+        let last = self.cuts.len().saturating_sub(CUTS_MAX);
+        let all_found = self.cuts[last..].iter().all(|cut| self.added_up.contains(cut));
+        assert!(all_found, "every cut is finished when everything is delivered");
         for (from, to) in pairs() {
             let (home, away) = (&self.shard(from).ledger, &self.shard(to).ledger);
             assert_eq!(home.outbox(to, 0).count(), 0, "everything is acknowledged");
@@ -555,6 +584,62 @@ fn named_alike(world: &World, (transfer, payee): &(TransferId, AccountId)) {
         line.key.is_credit() && line.reverses.is_none() && line.transfer(shard) == *transfer
     });
     assert_eq!(named.count(), 1, "{transfer} for {payee}: {lines:?}");
+}
+
+/// The parts of a cut, if all of them are finished.
+fn parts_of(shards: &[World], cut: u64) -> Option<BTreeMap<u16, Cut>> {
+    let part = |world: &World| {
+        let part = world.ledger.cut_of(cut).filter(|part| part.is_finished())?;
+        Some((world.ledger.books().shard, part.clone()))
+    };
+    shards.iter().map(part).collect()
+}
+
+#[test]
+fn a_message_that_is_lost_on_the_way_is_found_by_the_next_cut() {
+    for lost in [0, 1] {
+        let mut run = Run::new();
+        run.step(&Step::Ask(vec![What::Transfer((0, 0), (1, 0), 7)]));
+        if lost == 1 {
+            // Somebody writes something else in the payment's place: the payee's shard has its number, and not its money.
+            let books = id((1, 0));
+            let message = Some((1, Message::Marker(0)));
+            run.decide(1, vec![request(0, Command::Deliver { books, from: 0, acked: 0, message })]);
+        }
+        run.step(&Step::Ask(vec![What::Transfer((0, 0), (2, 0), 5)]));
+        run.ask(0, vec![Command::Cut { books: id((0, 0)), cut: 1 }]);
+        run.drain();
+        let found = ledger::compare(&parts_of(&run.shards, 1).expect("all parts are finished"));
+        let currency = Currency::CNY;
+        let gap = Discrepancy::Channel { from: 0, to: 1, currency, owed: 7, under_way: 0 };
+        assert_eq!(found, if lost == 1 { vec![gap] } else { Vec::new() });
+    }
+}
+
+#[test]
+fn cuts_are_the_operators_and_their_numbers_grow() {
+    let mut run = Run::new();
+    let cut = |cut| Command::Cut { books: id((0, 0)), cut };
+    run.ask(0, vec![cut(5), cut(5), cut(0), cut(7), cut(6)]);
+    let said: Vec<_> = run.shards[0].ledger.cut_of(5).into_iter().map(Cut::is_finished).collect();
+    assert_eq!(said, [false], "its peers have not answered");
+    assert!(run.shards[0].ledger.cut_of(7).is_some() && run.shards[0].ledger.cut_of(6).is_some());
+    let elsewhere = Command::Cut { books: id((1, 0)), cut: 9 };
+    let tenants = Request { tenant: ledger::TenantId(1), ..request(90, cut(9)) };
+    let refused = run.decide(0, vec![request(91, elsewhere), tenants]);
+    let outcomes: Vec<_> = refused.into_iter().map(|answer| answer.unwrap().outcome).collect();
+    assert_eq!(outcomes, [Err(Rejection::InvalidCommand); 2]);
+    // Time lets go of them, and what was let go does not come back with a late marker.
+    for shard in 0..3 {
+        run.shards[shard].at = run.shards[shard].at.plus_ms(ledger::CUT_MS_MAX + 1);
+        run.plain[shard].at = run.shards[shard].at;
+    }
+    run.ask(0, vec![cut(8)]);
+    assert!(run.shards[0].ledger.cut_of(7).is_none() && run.shards[0].ledger.cut_of(8).is_some());
+    let message = Some((1, Message::Marker(7)));
+    let books = id((0, 0));
+    run.decide(0, vec![request(0, Command::Deliver { books, from: 1, acked: 0, message })]);
+    assert!(run.shards[0].ledger.cut_of(7).is_none());
 }
 
 fn pairs() -> impl Iterator<Item = (u16, u16)> {

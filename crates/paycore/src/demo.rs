@@ -189,7 +189,11 @@ async fn status(address: &str) -> Option<ReplicaStatus> {
     let ask = ReadRequest { shard: 0, stale_ok: true, timeout_ms: 1_000, question };
     match node.read(ask).await.ok()?.into_inner().answer? {
         Answer::Status(status) => Some(status),
-        Answer::Account(_) | Answer::Hold(_) | Answer::Outcome(_) | Answer::Statement(_) => None,
+        Answer::Account(_)
+        | Answer::Hold(_)
+        | Answer::Outcome(_)
+        | Answer::Statement(_)
+        | Answer::Cut(_) => None,
     }
 }
 

@@ -90,7 +90,8 @@ pub(crate) fn away(command: &Command, place: (Shards, u16), books: &impl Books) 
         | Command::Hold { .. }
         | Command::Void { .. }
         | Command::ForgetKeys { .. }
-        | Command::Deliver { .. } => {}
+        | Command::Deliver { .. }
+        | Command::Cut { .. } => {}
     }
     away
 }

@@ -8,8 +8,8 @@ use wire::convert::{Page, get_cursor};
 use wire::proto::cluster::read_reply::Answer as ReplyAnswer;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::{
-    AccountQuestion, HoldQuestion, Leader, OutcomeQuestion, ReadReply, ReadRequest, ReplicaStatus,
-    StatementPage, StatementQuestion,
+    AccountQuestion, CutQuestion, HoldQuestion, Leader, OutcomeQuestion, ReadReply, ReadRequest,
+    ReplicaStatus, StatementPage, StatementQuestion,
 };
 use wire::{Failure, Reply};
 
@@ -33,6 +33,11 @@ pub(crate) async fn answer(
         Question::Outcome(question) => outcome(replica, &question).await?,
         Question::Statement(question) => statement(replica, &question).await?,
         Question::Status(_) => Some(status(node_id, leader, replica)),
+        Question::Cut(CutQuestion { cut }) => replica.with_ledger(|ledger| {
+            let mut bytes = Vec::new();
+            codec::put_cold(ledger.cut_of(cut)?, &mut bytes);
+            Some(ReplyAnswer::Cut(bytes.into()))
+        }),
     };
     Ok(ReadReply { index, time_ms: time.0, answer })
 }
@@ -74,6 +79,10 @@ async fn outcome(
 ) -> Result<Option<ReplyAnswer>, Failure> {
     let key: ScopedKey =
         codec::get_hot(&question.scoped_key).map_err(|_| Failure::InvalidRecord)?;
+    if replica.with_ledger(|ledger| ledger.pending(&key)).is_some() {
+        let reply = Reply::Failure(Failure::OutcomeUnknown);
+        return Ok(Some(ReplyAnswer::Outcome(wire::reply::encode([reply].iter()).into())));
+    }
     let outcome = match replica.with_ledger(|ledger| ledger.outcome(&key)) {
         Some(outcome) => Some(outcome),
         None => match cold(replica, ColdName::Outcome(key)).await? {

@@ -5,6 +5,7 @@
 //! account can outgrow the wire's 64 bits, and is then refused too.
 
 mod answers;
+mod audit;
 mod derive;
 mod fields;
 mod names;
@@ -17,6 +18,7 @@ mod statement;
 mod tests;
 
 pub use answers::{Made, outcome, posted, timestamp};
+pub use audit::audit;
 pub use derive::{derived_account, derived_hold, owner_slot};
 pub use names::{account_name, hold_name, key, transfer_name};
 pub use page::PageToken;

@@ -111,9 +111,11 @@ impl Search {
         match reply.into_inner().answer? {
             Answer::Status(status) if status.leads => Some(Said::Leads(node)),
             Answer::Status(status) => status.leader.map(Said::Names),
-            Answer::Account(_) | Answer::Hold(_) | Answer::Outcome(_) | Answer::Statement(_) => {
-                None
-            }
+            Answer::Account(_)
+            | Answer::Hold(_)
+            | Answer::Outcome(_)
+            | Answer::Statement(_)
+            | Answer::Cut(_) => None,
         }
     }
 

@@ -6,6 +6,7 @@ use crate::account::{Account, AccountKind, Side};
 use crate::channels::{Message, Payment, REFUSED_MAX, Refusal, Turn};
 use crate::cold::{Incoming, KeptOutcome};
 use crate::commands::transfer::Draft;
+use crate::cuts::Marked;
 use crate::id::TenantId;
 use crate::journal::{Journal, JournalKind, PostedLeg, Remote};
 use crate::ledger::Ledger;
@@ -40,6 +41,7 @@ impl Ledger {
         }
         match message {
             Message::Pay(payment) => {
+                self.cuts.arrived(from, payment.currency, payment.amount.minor());
                 let refusal = self.take_payment(position, from, payment).err();
                 self.unanswered.push((from, *number, refusal));
             }
@@ -50,6 +52,11 @@ impl Ledger {
                 };
                 self.channels.peer(from).settle(*last, payments.len());
                 self.settle(position, from, &payments, back);
+            }
+            Message::Marker(cut) => {
+                if self.cuts.marked(*cut, from) == Marked::Begins {
+                    self.begin_cut(*cut, Some(from));
+                }
             }
         }
         self.channels.peer(from).applied(*number);
@@ -107,6 +114,7 @@ impl Ledger {
         for (number, payment) in payments {
             let refusal = refused.next_if(|(refused, _)| refused == number).map(|(_, why)| *why);
             if refusal.is_some() {
+                self.cuts.returned(from, payment.currency, payment.amount.minor());
                 returned.push(*payment);
             }
             self.leg_settled(payment, refusal);

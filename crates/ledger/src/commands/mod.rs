@@ -1,6 +1,7 @@
 //! What each command does: check everything, then change everything.
 
 mod accounts;
+mod cut;
 mod deliver;
 mod dispatch;
 mod forget;

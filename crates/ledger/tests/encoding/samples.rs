@@ -52,6 +52,13 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
         Command::Deliver { books: debit, from: 1, acked: 7, message: None },
         Command::Deliver { books: debit, from: 1, acked: 7, message: Some((8, pay())) },
         Command::Deliver { books: debit, from: 1, acked: 7, message: Some((9, settled())) },
+        Command::Deliver {
+            books: debit,
+            from: 1,
+            acked: 7,
+            message: Some((10, Message::Marker(5))),
+        },
+        Command::Cut { books: debit, cut: 5 },
     ];
     commands.into_iter().map(|command| (name(&command), command)).collect()
 }
@@ -94,6 +101,8 @@ fn name(command: &Command) -> &'static str {
         Command::Deliver { message: None, .. } => "deliver-nothing",
         Command::Deliver { message: Some((_, Message::Pay(_))), .. } => "deliver-pay",
         Command::Deliver { message: Some((_, Message::Settled { .. })), .. } => "deliver-settled",
+        Command::Deliver { message: Some((_, Message::Marker(_))), .. } => "deliver-marker",
+        Command::Cut { .. } => "cut",
     }
 }
 
@@ -150,7 +159,7 @@ fn all<T: bincode::Encode>(values: &[T]) -> Vec<u8> {
 }
 
 /// The numbers of the small enums' variants: new ones only ever come at the end.
-pub(crate) fn small_enums() -> [(&'static str, Vec<u8>); 10] {
+pub(crate) fn small_enums() -> [(&'static str, Vec<u8>); 11] {
     let operations = [
         Operation::Open,
         Operation::Freeze,
@@ -179,6 +188,7 @@ pub(crate) fn small_enums() -> [(&'static str, Vec<u8>); 10] {
         ("journal-kind-return", all(&[JournalKind::Return])),
         ("refusal", all(&Refusal::ALL)),
         ("operation-deliver", all(&[Operation::Deliver])),
+        ("operation-cut", all(&[Operation::Cut])),
     ]
 }
 

@@ -197,7 +197,9 @@ impl State {
                 self.cut_off = self.cut_off.max(Time(before.0 / DAY_MS * DAY_MS));
                 Ok(())
             }
-            Command::Deliver { .. } => unreachable!("`channels.rs` has many shards"),
+            Command::Deliver { .. } | Command::Cut { .. } => {
+                unreachable!("`channels.rs` has many shards")
+            }
         }
     }
 

@@ -356,7 +356,10 @@ fn change(command: &mut Command) {
         Command::Reverse { transfer, .. } => transfer.position ^= 1,
         Command::ForgetKeys { before, .. } => *before = before.minus_ms(1),
         // Nothing but the subject, which is part of the key's scope.
-        Command::Close { .. } | Command::Void { .. } | Command::Deliver { .. } => {}
+        Command::Close { .. }
+        | Command::Void { .. }
+        | Command::Deliver { .. }
+        | Command::Cut { .. } => {}
     }
 }
 

@@ -8,7 +8,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use super::invocation::{Invocation, bare_screen};
 use super::options::Global;
 use super::{
-    account, balance, config, hold, import, log, lookup, multi_transfer, reverse, statement,
+    account, audit, balance, config, hold, import, log, lookup, multi_transfer, reverse, statement,
     transfer,
 };
 use crate::config::Flag;
@@ -34,6 +34,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Account(account::Args),
+    Audit(audit::Args),
     Balance(balance::Args),
     Bench(Box<crate::bench::Args>),
     Config(config::Args),
@@ -57,6 +58,7 @@ impl Command {
     fn flags(&self) -> Option<Vec<Flag>> {
         match self {
             Self::Account(args) => Some(args.reach().flags()),
+            Self::Audit(args) => Some(args.reach.flags()),
             Self::Balance(args) => Some(args.reach.flags()),
             Self::Config(_) => Some(Vec::new()),
             Self::Hold(args) => Some(args.reach().flags()),
@@ -103,6 +105,7 @@ pub(crate) fn main() -> ExitCode {
 fn dispatch(command: &Command, around: &Invocation) -> Result<(), Failure> {
     match command {
         Command::Account(args) => account::run(args, around),
+        Command::Audit(args) => audit::run(args, around),
         Command::Balance(args) => balance::run(args, around),
         Command::Bench(args) => crate::bench::run(args, around),
         Command::Config(args) => config::run(args, around),

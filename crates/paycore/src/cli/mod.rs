@@ -5,6 +5,7 @@
 //! asked for again.
 
 mod account;
+mod audit;
 mod balance;
 mod command;
 mod config;

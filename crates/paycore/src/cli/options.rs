@@ -31,7 +31,7 @@ pub(crate) struct Global {
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct Reach {
     /// A gateway's gRPC door [default: client.endpoint of the settings]
-    #[arg(short, long, value_name = "URL")]
+    #[arg(short, long, visible_alias = "cluster", value_name = "URL")]
     pub(crate) endpoint: Option<String>,
     /// How long the call may take, such as 500ms or 10s [default: client.timeout_ms of the settings]
     #[arg(long, value_name = "TIME", value_parser = duration)]

@@ -71,7 +71,8 @@ pub fn scoped_key(
             | Operation::Hold
             | Operation::Reverse
             | Operation::ForgetKeys
-            | Operation::Deliver,
+            | Operation::Deliver
+            | Operation::Cut,
         ) => fields.account("subject", &asked.subject).map(AccountId::to_u128),
         None => None,
     };

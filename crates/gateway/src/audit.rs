@@ -1,0 +1,91 @@
+//! The operator's door: the live audit.
+//!
+//! The gateway begins a cut on one shard and then only reads: each shard's part, as it is finished. It decides nothing
+//! and keeps nothing; an audit that nobody waits for any more is let go by the shards themselves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ledger::{AccountId, CUT_MS_MAX, Command, Cut, Key, Request as Asked, TenantId};
+use tokio::time::{Instant, sleep};
+use tonic::{Request, Response, Status};
+use wire::convert::{Intent, audit};
+use wire::proto::v1;
+use wire::proto::v1::admin_server::Admin;
+use wire::{Failure, status};
+
+use crate::deadline;
+use crate::reads::Reads;
+use crate::router::Router;
+
+/// How often unfinished parts are asked for: a cut takes some entries and letters.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The door.
+#[derive(Debug)]
+pub(crate) struct AdminDoors {
+    pub(crate) router: Arc<Router>,
+    pub(crate) reads: Arc<Reads>,
+}
+
+#[tonic::async_trait]
+impl Admin for AdminDoors {
+    async fn audit(
+        &self,
+        call: Request<v1::AuditRequest>,
+    ) -> Result<Response<v1::AuditResponse>, Status> {
+        let longest = Instant::now().checked_add(Duration::from_millis(CUT_MS_MAX));
+        let asked = deadline::of_call(call.metadata());
+        let deadline = longest.map_or(asked, |longest| asked.min(longest));
+        let cut = self.begin(deadline).await?;
+        let parts = self.gather(cut, deadline).await?;
+        let found = audit(cut, &parts);
+        if !found.discrepancies.is_empty() {
+            tracing::error!(cut, found = found.discrepancies.len(), "the books do not add up");
+        }
+        Ok(Response::new(found))
+    }
+}
+
+impl AdminDoors {
+    /// Begins a cut on the first shard. Its number is the time: greater than that of any cut before it.
+    async fn begin(&self, deadline: Instant) -> Result<u64, Status> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let cut = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        let books = AccountId::in_slot(0, self.router.shards().first_slot(0));
+        let key = Key::from_uuid_v7(uuid::Uuid::now_v7().as_u128());
+        let request = Asked {
+            key: key.expect("a UUIDv7 is a key"),
+            tenant: TenantId(0),
+            command: Command::Cut { books, cut },
+        };
+        let intent = Intent { request, made: None };
+        let finished = self.router.send(deadline, std::iter::once(Ok(intent))).await;
+        let finished = finished.map_err(|_| status::failure(Failure::OutcomeUnknown, None))?;
+        finished.posted().map(|_| cut)
+    }
+
+    /// Reads every shard's part, once it is finished.
+    async fn gather(&self, cut: u64, deadline: Instant) -> Result<BTreeMap<u16, Cut>, Status> {
+        let shards = self.router.shards();
+        let mut parts = BTreeMap::new();
+        while parts.len() < usize::from(shards.count()) {
+            if Instant::now() >= deadline {
+                return Err(status::failure(Failure::DeadlinePassed, None));
+            }
+            for shard in
+                (0..shards.count()).filter(|shard| !parts.contains_key(shard)).collect::<Vec<_>>()
+            {
+                let part = self.reads.cut(shards.first_slot(shard), cut, deadline).await?;
+                if let Some(part) = part.filter(Cut::is_finished) {
+                    parts.insert(shard, part);
+                }
+            }
+            if parts.len() < usize::from(shards.count()) {
+                sleep(LOOK_EVERY).await;
+            }
+        }
+        Ok(parts)
+    }
+}
