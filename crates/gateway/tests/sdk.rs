@@ -35,6 +35,22 @@ async fn begin() -> (Cluster, Client, AccountId, AccountId) {
 }
 
 #[tokio::test]
+async fn an_audit_says_what_there_is_and_that_it_adds_up() {
+    let (_cluster, client, lin, wang) = begin().await;
+    client.send(&Request::transfer(lin, wang, yuan(100))).await.unwrap();
+    let (first, second) = (client.audit().await.unwrap(), client.audit().await.unwrap());
+    assert!(first.cut < second.cut, "cuts have numbers that grow");
+    let sum = client::AuditSum {
+        currency: Currency::CNY,
+        customers: 1_000,
+        under_way: 0,
+        suspense: 0,
+        opening: 1_000,
+    };
+    assert_eq!((first.shards, first.sums, first.discrepancies), (1, vec![sum], Vec::new()));
+}
+
+#[tokio::test]
 async fn everything_there_is_to_do() {
     let (_cluster, client, lin, wang) = begin().await;
     let transfer = Request::transfer(lin, wang, yuan(100));

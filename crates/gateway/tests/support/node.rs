@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use ledger::codec::{get_hot, put_hot};
+use ledger::codec::{get_hot, put_cold, put_hot};
 use ledger::{AccountId, HoldId, ScopedKey};
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::Server;
@@ -159,6 +159,10 @@ impl Doors {
                 Some(Told::Outcome(bytes.into()))
             }
             Question::Statement(asked) => statement(&ledger, &asked).map(Told::Statement),
+            Question::Cut(asked) => {
+                put_cold(ledger.cut_of(asked.cut)?, &mut bytes);
+                Some(Told::Cut(bytes.into()))
+            }
             Question::Status(_) => Some(Told::Status(ReplicaStatus {
                 node_id: self.id,
                 leads: self.shared.leads(self.id),
