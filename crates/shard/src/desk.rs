@@ -280,8 +280,8 @@ impl Desk {
         if shards.shard(Slot::of(request.command.subject())) != shard {
             return Err(Failure::InvalidRecord);
         }
-        // No client carries messages between shards.
-        if matches!(request.command, Command::Deliver { .. }) {
+        // What the cluster asks of itself never comes in a frame, whoever sent it.
+        if request.command.is_internal() {
             return Err(Failure::InvalidRecord);
         }
         if pays_away(&request.command, |id| shards.shard(id.slot()) != shard) {

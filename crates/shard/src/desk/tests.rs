@@ -403,7 +403,7 @@ fn a_copy_of_what_waits_waits_too_and_a_deadline_ends_it() {
 }
 
 #[test]
-fn money_for_another_shard_and_messages_from_one_are_not_proposed() {
+fn what_is_no_clients_to_ask_for_is_not_proposed() {
     let mut counter = Counter::new();
     let shards = Shards::new(2).unwrap();
     counter.desk = Desk::open(1, shards, 0);
@@ -417,11 +417,13 @@ fn money_for_another_shard_and_messages_from_one_are_not_proposed() {
     ];
     let books = account(0);
     let deliver = Command::Deliver { books, from: 1, acked: 0, message: None };
-    let commands = pays.into_iter().chain([deliver]);
+    let forget = Command::ForgetKeys { books, before: Time(0) };
+    let commands = pays.into_iter().chain([deliver, forget]);
     let requests: Vec<_> =
         (0..).zip(commands).map(|(key, command)| request(key, command)).collect();
     counter.take(1, &requests);
     assert!(counter.under_way.is_empty());
-    let failures = [Failure::PeerBehind, Failure::PeerBehind, Failure::InvalidRecord];
+    let (behind, invalid) = (Failure::PeerBehind, Failure::InvalidRecord);
+    let failures = [behind, behind, invalid, invalid];
     assert_eq!(counter.answers[&1], failures.map(Reply::Failure).to_vec());
 }
