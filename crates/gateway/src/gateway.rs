@@ -13,10 +13,12 @@ use wire::limits::MESSAGE_BYTES_MAX;
 use wire::proto::DESCRIPTORS;
 use wire::proto::v1::payments_server::{PaymentsServer, SERVICE_NAME};
 
+use crate::auth::Access;
 use crate::budget::Budget;
 use crate::config::{ConfigError, GatewayConfig};
 use crate::grpc::Doors;
 use crate::incoming::connections;
+use crate::keyring::Keyring;
 use crate::link::{Driver, Link, Search};
 use crate::nodes::Nodes;
 use crate::reads::Reads;
@@ -38,6 +40,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 #[derive(Debug)]
 pub struct Gateway {
     config: GatewayConfig,
+    access: Access,
 }
 
 /// Why a gateway stopped that was not told to.
@@ -61,13 +64,21 @@ struct Parts {
 }
 
 impl Gateway {
-    /// A gateway that does not run yet.
+    /// A gateway that does not run yet. Whoever reaches it is the operator, unless it is given keys.
     ///
     /// # Errors
     /// What is wrong with the configuration.
     pub fn new(config: GatewayConfig) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self { config })
+        Ok(Self { config, access: Access::Open })
+    }
+
+    /// The same gateway, which lets in who has one of these keys, and nobody else. Each call is judged by the keyring
+    /// that stands in the channel then.
+    #[must_use]
+    pub fn with_keys(mut self, keyring: watch::Receiver<Arc<Keyring>>) -> Self {
+        self.access = Access::Keys(keyring);
+        self
     }
 
     /// Serves until `shutdown` is ready, then takes nothing new, answers what is under way, and returns.
@@ -118,7 +129,7 @@ impl Gateway {
     }
 
     fn parts(&self) -> Parts {
-        let GatewayConfig { topology, tenant, limits } = &self.config;
+        let GatewayConfig { topology, limits } = &self.config;
         let nodes = Arc::new(Nodes::new(topology));
         let mut tasks = JoinSet::new();
         let mut links = Vec::new();
@@ -131,7 +142,7 @@ impl Gateway {
             links.push(link);
         }
         let budget = Budget::new(limits.requests_in_flight, limits.bytes_in_flight);
-        let router = Arc::new(Router::new(*tenant, topology.shards(), links.clone(), budget));
+        let router = Arc::new(Router::new(topology.shards(), links.clone(), budget));
         Parts { router, nodes, links, tasks }
     }
 
@@ -139,7 +150,8 @@ impl Gateway {
         let replicas = self.config.topology.replicas().iter();
         let replicas = replicas.map(|nodes| nodes.keys().copied().collect()).collect();
         let reads = Reads::new(Arc::clone(&parts.router), Arc::clone(&parts.nodes), replicas);
-        let doors = Doors { router: Arc::clone(&parts.router), reads, draining };
+        let (access, router) = (self.access.clone(), Arc::clone(&parts.router));
+        let doors = Doors { access, router, reads, draining };
         PaymentsServer::new(doors)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
