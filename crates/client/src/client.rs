@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
+use ledger::TenantId;
 use prost::Message;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 use wire::convert::Refusal;
 use wire::limits::{BATCH_REQUESTS_MAX, DEADLINE_DEFAULT, MESSAGE_BYTES_MAX};
 use wire::proto::v1;
-use wire::proto::v1::admin_client::AdminClient;
-use wire::proto::v1::payments_client::PaymentsClient;
 use wire::proto::v1::request::Command;
 use wire::status;
 
+use crate::credentials::{AdminDoor, Credentials, Door};
 use crate::error::Error;
 use crate::posted::Posted;
 use crate::request::Request;
@@ -33,8 +33,9 @@ const WINDOW_BYTES: u32 = 8 << 20;
 /// A connection to a gateway. Clones share it; calls may overlap.
 #[derive(Clone, Debug)]
 pub struct Client {
-    inner: PaymentsClient<Channel>,
-    admin: AdminClient<Channel>,
+    channel: Channel,
+    credentials: Credentials,
+    inner: Door,
     timeout: Duration,
 }
 
@@ -60,11 +61,27 @@ impl Client {
     /// A client over a connection that somebody else made.
     #[must_use]
     pub fn over(channel: Channel) -> Self {
-        let admin = AdminClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let inner = PaymentsClient::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Self { inner, admin, timeout: DEADLINE_DEFAULT }
+        let credentials = Credentials::default();
+        let inner = credentials.over(channel.clone());
+        Self { channel, credentials, inner, timeout: DEADLINE_DEFAULT }
+    }
+
+    /// The same client, which shows this API key (`pk_…`) with every call.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the text cannot be a key.
+    pub fn with_api_key(mut self, key: &str) -> Result<Self, Error> {
+        self.credentials.set_key(key)?;
+        self.inner = self.credentials.over(self.channel.clone());
+        Ok(self)
+    }
+
+    /// The same client, on behalf of a tenant: for an operator's key, which may act for all.
+    #[must_use]
+    pub fn for_tenant(mut self, tenant: TenantId) -> Self {
+        self.credentials.set_tenant(tenant);
+        self.inner = self.credentials.over(self.channel.clone());
+        self
     }
 
     /// The same client with another time-out for each call, its retries included. The default is 10 s.
@@ -134,11 +151,11 @@ impl Client {
         Session::open(self.inner.clone(), self.timeout)
     }
 
-    pub(crate) fn admin(&self) -> AdminClient<Channel> {
-        self.admin.clone()
+    pub(crate) fn admin(&self) -> AdminDoor {
+        self.credentials.admin_over(self.channel.clone())
     }
 
-    pub(crate) fn inner(&self) -> PaymentsClient<Channel> {
+    pub(crate) fn inner(&self) -> Door {
         self.inner.clone()
     }
 

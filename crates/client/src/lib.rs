@@ -22,10 +22,13 @@
 //! # }
 //! ```
 //!
+//! A gateway that asks for an API key gets it from [`Client::with_api_key`].
+//!
 //! Many requests at once go by [`Client::send_batch`], a steady stream of them by [`Client::session`].
 
 mod audit;
 mod client;
+mod credentials;
 mod error;
 mod money;
 mod posted;
@@ -40,7 +43,7 @@ pub use client::Client;
 pub use error::Error;
 pub use ledger::{
     AccountId, AccountKind, Amount, Authority, Currency, FreezeScope, HoldId, HoldState,
-    JournalKind, Leg, Operation, Rejection, Side, Time, TransferId,
+    JournalKind, Leg, Operation, Rejection, Side, TenantId, Time, TransferId,
 };
 pub use money::Money;
 pub use posted::Posted;

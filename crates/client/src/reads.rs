@@ -134,7 +134,11 @@ impl Client {
         Posted::of_outcome(&answer)
     }
 
-    async fn page(
+    /// One page of a statement, as the wire has it: for who keeps the token himself.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] with `ACCOUNT_NOT_FOUND` when there is none, and why there is no answer.
+    pub async fn page(
         &self,
         request: v1::ListPostingsRequest,
     ) -> Result<v1::ListPostingsResponse, Error> {

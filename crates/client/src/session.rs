@@ -16,11 +16,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Channel;
-use wire::proto::v1::payments_client::PaymentsClient;
 use wire::proto::v1::{SessionRequest, SessionResponse};
 
 use crate::client::check_size;
+use crate::credentials::Door;
 use crate::error::Error;
 use crate::posted::Posted;
 use crate::request::Request;
@@ -65,7 +64,7 @@ struct Frame {
 }
 
 impl Session {
-    pub(crate) fn open(client: PaymentsClient<Channel>, timeout: Duration) -> Self {
+    pub(crate) fn open(client: Door, timeout: Duration) -> Self {
         let (frames, incoming) = mpsc::channel(FRAMES_WAITING_MAX);
         let driver = Driver { client, incoming, unanswered: BTreeMap::new(), next_id: 0 };
         tokio::spawn(driver.run());
@@ -120,7 +119,7 @@ fn unknown(requests: usize, why: &str) -> Results {
 
 /// Owns the stream.
 struct Driver {
-    client: PaymentsClient<Channel>,
+    client: Door,
     incoming: mpsc::Receiver<Frame>,
     /// Every frame that is not answered, in the order in which they were sent.
     unanswered: BTreeMap<u64, Frame>,

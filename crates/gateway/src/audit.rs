@@ -10,11 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ledger::{AccountId, CUT_MS_MAX, Command, Cut, Key, Request as Asked, TenantId};
 use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
-use wire::convert::{Intent, audit};
+use wire::convert::{Intent, Refusal, audit};
 use wire::proto::v1;
 use wire::proto::v1::admin_server::Admin;
 use wire::{Failure, status};
 
+use crate::auth::Access;
 use crate::deadline;
 use crate::reads::Reads;
 use crate::router::Router;
@@ -25,6 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The door.
 #[derive(Debug)]
 pub(crate) struct AdminDoors {
+    pub(crate) access: Access,
     pub(crate) router: Arc<Router>,
     pub(crate) reads: Arc<Reads>,
 }
@@ -35,6 +37,9 @@ impl Admin for AdminDoors {
         &self,
         call: Request<v1::AuditRequest>,
     ) -> Result<Response<v1::AuditResponse>, Status> {
+        let grant = self.access.grant_call(call.metadata());
+        let operator = grant.and_then(|grant| grant.check_operates());
+        operator.map_err(|refusal| status::refusal(&refusal))?;
         let longest = Instant::now().checked_add(Duration::from_millis(CUT_MS_MAX));
         let asked = deadline::of_call(call.metadata());
         let deadline = longest.map_or(asked, |longest| asked.min(longest));
@@ -61,7 +66,8 @@ impl AdminDoors {
             command: Command::Cut { books, cut },
         };
         let intent = Intent { request, made: None };
-        let finished = self.router.send(deadline, std::iter::once(Ok(intent))).await;
+        let one = std::iter::once(Ok::<_, Refusal>(intent));
+        let finished = self.router.send(deadline, one).await;
         let finished = finished.map_err(|_| status::failure(Failure::OutcomeUnknown, None))?;
         finished.posted().map(|_| cut)
     }

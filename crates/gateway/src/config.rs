@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ledger::{Shards, TenantId};
+use ledger::Shards;
 
 /// Replicas of one shard at the most: more than anybody runs, and each is asked when a leader is looked for.
 const REPLICAS_MAX: usize = 16;
@@ -129,17 +129,15 @@ impl Limits {
 pub struct GatewayConfig {
     /// Where the shards are.
     pub topology: Topology,
-    /// On whose behalf every request is made.
-    pub tenant: TenantId,
     /// What it takes on at the most.
     pub limits: Limits,
 }
 
 impl GatewayConfig {
-    /// A gateway to these shards, for the operator, with the usual bounds.
+    /// A gateway to these shards, with the usual bounds.
     #[must_use]
     pub fn new(topology: Topology) -> Self {
-        Self { topology, tenant: TenantId::default(), limits: Limits::default() }
+        Self { topology, limits: Limits::default() }
     }
 
     /// Whether a gateway can be made of it.

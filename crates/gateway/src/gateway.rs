@@ -15,10 +15,12 @@ use wire::proto::v1::admin_server::AdminServer;
 use wire::proto::v1::payments_server::{PaymentsServer, SERVICE_NAME};
 
 use crate::audit::AdminDoors;
+use crate::auth::Access;
 use crate::budget::Budget;
 use crate::config::{ConfigError, GatewayConfig};
 use crate::grpc::Doors;
 use crate::incoming::connections;
+use crate::keyring::Keyring;
 use crate::link::{Driver, Link, Search};
 use crate::nodes::Nodes;
 use crate::reads::Reads;
@@ -40,6 +42,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 #[derive(Debug)]
 pub struct Gateway {
     config: GatewayConfig,
+    access: Access,
 }
 
 /// Why a gateway stopped that was not told to.
@@ -63,13 +66,21 @@ struct Parts {
 }
 
 impl Gateway {
-    /// A gateway that does not run yet.
+    /// A gateway that does not run yet. Whoever reaches it is the operator, unless it is given keys.
     ///
     /// # Errors
     /// What is wrong with the configuration.
     pub fn new(config: GatewayConfig) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self { config })
+        Ok(Self { config, access: Access::Open })
+    }
+
+    /// The same gateway, which lets in who has one of these keys, and nobody else. Each call is judged by the keyring
+    /// that stands in the channel then.
+    #[must_use]
+    pub fn with_keys(mut self, keyring: watch::Receiver<Arc<Keyring>>) -> Self {
+        self.access = Access::Keys(keyring);
+        self
     }
 
     /// Serves until `shutdown` is ready, then takes nothing new, answers what is under way, and returns.
@@ -96,8 +107,8 @@ impl Gateway {
             .http2_keepalive_timeout(Some(PING_MAX))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .add_service(payments(&parts, draining.clone()))
-            .add_service(admin(&parts))
+            .add_service(payments(&self.access, &parts, draining.clone()))
+            .add_service(admin(&self.access, &parts))
             .add_service(health)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
@@ -121,7 +132,7 @@ impl Gateway {
     }
 
     fn parts(&self) -> Parts {
-        let GatewayConfig { topology, tenant, limits } = &self.config;
+        let GatewayConfig { topology, limits } = &self.config;
         let nodes = Arc::new(Nodes::new(topology));
         let mut tasks = JoinSet::new();
         let mut links = Vec::new();
@@ -134,7 +145,7 @@ impl Gateway {
             links.push(link);
         }
         let budget = Budget::new(limits.requests_in_flight, limits.bytes_in_flight);
-        let router = Arc::new(Router::new(*tenant, topology.shards(), links.clone(), budget));
+        let router = Arc::new(Router::new(topology.shards(), links.clone(), budget));
         let replicas = topology.replicas().iter();
         let replicas = replicas.map(|nodes| nodes.keys().copied().collect()).collect();
         let reads = Arc::new(Reads::new(Arc::clone(&router), nodes, replicas));
@@ -142,16 +153,20 @@ impl Gateway {
     }
 }
 
-fn payments(parts: &Parts, draining: watch::Receiver<bool>) -> PaymentsServer<Doors> {
+fn payments(
+    access: &Access,
+    parts: &Parts,
+    draining: watch::Receiver<bool>,
+) -> PaymentsServer<Doors> {
     let (router, reads) = (Arc::clone(&parts.router), Arc::clone(&parts.reads));
-    PaymentsServer::new(Doors { router, reads, draining })
+    PaymentsServer::new(Doors { access: access.clone(), router, reads, draining })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-fn admin(parts: &Parts) -> AdminServer<AdminDoors> {
+fn admin(access: &Access, parts: &Parts) -> AdminServer<AdminDoors> {
     let (router, reads) = (Arc::clone(&parts.router), Arc::clone(&parts.reads));
-    AdminServer::new(AdminDoors { router, reads })
+    AdminServer::new(AdminDoors { access: access.clone(), router, reads })
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

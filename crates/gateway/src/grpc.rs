@@ -4,20 +4,22 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
-use wire::convert::{Intent, Refusal, ToIntent, request};
+use wire::convert::{Refusal, ToIntent};
 use wire::limits::BATCH_REQUESTS_MAX;
 use wire::proto::v1;
 use wire::proto::v1::payments_server::Payments;
 use wire::{Failure, status};
 
+use crate::auth::{Access, Grant};
 use crate::deadline;
 use crate::reads::Reads;
 use crate::router::Router;
-use crate::session::{self, Answers};
+use crate::session::{self, Answers, read_all};
 
 /// The doors.
 #[derive(Debug)]
 pub(crate) struct Doors {
+    pub(crate) access: Access,
     pub(crate) router: Arc<Router>,
     pub(crate) reads: Arc<Reads>,
     pub(crate) draining: watch::Receiver<bool>,
@@ -25,14 +27,32 @@ pub(crate) struct Doors {
 
 impl Doors {
     async fn one<T: ToIntent>(&self, call: Request<T>) -> Result<Response<v1::Posted>, Status> {
-        let intent: Intent = call
-            .get_ref()
-            .to_intent(self.router.tenant())
-            .map_err(|refusal| status::refusal(&refusal))?;
+        let grant = self.mover(&call)?;
+        grant.charge_one().map_err(status::rate_limited)?;
+        let intent = grant.read(call.get_ref()).map_err(refused)?;
         let deadline = deadline::of_call(call.metadata());
-        let finished = self.router.send(deadline, std::iter::once(Ok(intent)));
+        let finished = self.router.send(deadline, std::iter::once(Ok::<_, Refusal>(intent)));
         finished.await.map_err(|_| unknown())?.posted().map(Response::new)
     }
+
+    /// Who asks for a change.
+    fn mover<T>(&self, call: &Request<T>) -> Result<Grant, Status> {
+        let grant = self.access.grant_call(call.metadata()).map_err(refused)?;
+        grant.check_moves().map_err(refused)?;
+        Ok(grant)
+    }
+
+    /// Who asks a question: a question counts as a request.
+    fn reader<T>(&self, call: &Request<T>) -> Result<Grant, Status> {
+        let grant = self.access.grant_call(call.metadata()).map_err(refused)?;
+        grant.charge_one().map_err(status::rate_limited)?;
+        Ok(grant)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+fn refused(refusal: Refusal) -> Status {
+    status::refusal(&refusal)
 }
 
 /// The gateway stopped before it heard.
@@ -118,12 +138,12 @@ impl Payments for Doors {
         &self,
         call: Request<v1::SubmitBatchRequest>,
     ) -> Result<Response<v1::SubmitBatchResponse>, Status> {
+        let grant = self.mover(&call)?;
         let deadline = deadline::of_call(call.metadata());
         let requests = call.into_inner().requests;
-        check_batch(requests.len()).map_err(|refusal| status::refusal(&refusal))?;
-        let tenant = self.router.tenant();
-        let reads = requests.into_iter().map(|wanted| request(&wanted, tenant));
-        let finished = self.router.send(deadline, reads).await.map_err(|_| unknown())?;
+        check_batch(requests.len()).map_err(refused)?;
+        let finished =
+            self.router.send(deadline, read_all(&grant, requests)).await.map_err(|_| unknown())?;
         Ok(Response::new(v1::SubmitBatchResponse { outcomes: finished.outcomes() }))
     }
 
@@ -131,8 +151,9 @@ impl Payments for Doors {
         &self,
         call: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Answers>, Status> {
-        let frames = call.into_inner();
-        let answers = session::open(Arc::clone(&self.router), frames, self.draining.clone());
+        let caller = (self.access.clone(), self.mover(&call)?);
+        let (router, frames) = (Arc::clone(&self.router), call.into_inner());
+        let answers = session::open(router, caller, frames, self.draining.clone());
         Ok(Response::new(answers))
     }
 
@@ -140,32 +161,32 @@ impl Payments for Doors {
         &self,
         call: Request<v1::GetAccountRequest>,
     ) -> Result<Response<v1::Account>, Status> {
-        let deadline = deadline::of_call(call.metadata());
-        self.reads.account(&call.into_inner(), deadline).await.map(Response::new)
+        let (caller, deadline) = (self.reader(&call)?, deadline::of_call(call.metadata()));
+        self.reads.account(caller.tenant, &call.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn get_hold(
         &self,
         call: Request<v1::GetHoldRequest>,
     ) -> Result<Response<v1::Hold>, Status> {
-        let deadline = deadline::of_call(call.metadata());
-        self.reads.hold(&call.into_inner(), deadline).await.map(Response::new)
+        let (caller, deadline) = (self.reader(&call)?, deadline::of_call(call.metadata()));
+        self.reads.hold(caller.tenant, &call.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn list_postings(
         &self,
         call: Request<v1::ListPostingsRequest>,
     ) -> Result<Response<v1::ListPostingsResponse>, Status> {
-        let deadline = deadline::of_call(call.metadata());
-        self.reads.postings(&call.into_inner(), deadline).await.map(Response::new)
+        let (caller, deadline) = (self.reader(&call)?, deadline::of_call(call.metadata()));
+        self.reads.postings(caller.tenant, &call.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn lookup_outcome(
         &self,
         call: Request<v1::LookupOutcomeRequest>,
     ) -> Result<Response<v1::Outcome>, Status> {
-        let deadline = deadline::of_call(call.metadata());
-        self.reads.outcome(&call.into_inner(), deadline).await.map(Response::new)
+        let (caller, deadline) = (self.reader(&call)?, deadline::of_call(call.metadata()));
+        self.reads.outcome(caller.tenant, &call.into_inner(), deadline).await.map(Response::new)
     }
 }
 

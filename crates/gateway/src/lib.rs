@@ -19,9 +19,12 @@
 //! - A gateway keeps nothing that a restart would miss (A9).
 //! - A request that may have been proposed is never answered as if it had not been: once a frame went out and its stream
 //!   broke, only the ledger's own answer or `OUTCOME_UNKNOWN` will do.
+//! - Whoever calls is looked up before anything else, and what he asks for is asked on his tenant's behalf alone.
 //! - Everything that waits is counted against one budget, and the budget has a bound (A11).
 
+mod api_key;
 mod audit;
+mod auth;
 mod budget;
 mod call;
 mod config;
@@ -29,11 +32,15 @@ mod deadline;
 mod gateway;
 mod grpc;
 mod incoming;
+pub mod keyring;
 mod link;
 mod nodes;
+mod rate;
 mod reads;
 mod router;
 mod session;
 
+pub use api_key::{ApiKey, KeyMac, MacKey};
 pub use config::{ConfigError, GatewayConfig, Limits, Topology};
 pub use gateway::{Gateway, ServeError};
+pub use keyring::Keyring;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Account, AccountId, Cut, Hold, HoldId, Rejection, Slot, Time};
+use ledger::{Account, AccountId, Cut, Hold, HoldId, Rejection, Slot, TenantId, Time};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::Status;
 use wire::convert::{self, Page, PageToken, Refusal};
@@ -60,14 +60,13 @@ impl Reads {
 
     pub(crate) async fn account(
         &self,
+        tenant: TenantId,
         asked: &v1::GetAccountRequest,
         deadline: Instant,
     ) -> Result<v1::Account, Status> {
         let id = convert::account_id("name", &asked.name).map_err(refused)?;
-        let question = Question::Account(AccountQuestion {
-            account: sixteen(id.to_u128()),
-            tenant: self.router.tenant().0,
-        });
+        let question =
+            Question::Account(AccountQuestion { account: sixteen(id.to_u128()), tenant: tenant.0 });
         let ask = Ask { slot: id.slot(), stale_ok: asked.stale_ok, question, deadline };
         let reply = self.ask(ask).await?;
         let position = convert::position(reply.index, Time(reply.time_ms));
@@ -89,14 +88,13 @@ impl Reads {
 
     pub(crate) async fn hold(
         &self,
+        tenant: TenantId,
         asked: &v1::GetHoldRequest,
         deadline: Instant,
     ) -> Result<v1::Hold, Status> {
         let id: HoldId = convert::hold_id("name", &asked.name).map_err(refused)?;
-        let question = Question::Hold(HoldQuestion {
-            hold: sixteen(id.to_u128()),
-            tenant: self.router.tenant().0,
-        });
+        let question =
+            Question::Hold(HoldQuestion { hold: sixteen(id.to_u128()), tenant: tenant.0 });
         let ask = Ask { slot: id.slot(), stale_ok: asked.stale_ok, question, deadline };
         let reply = self.ask(ask).await?;
         let position = convert::position(reply.index, Time(reply.time_ms));
@@ -118,10 +116,11 @@ impl Reads {
 
     pub(crate) async fn outcome(
         &self,
+        tenant: TenantId,
         asked: &v1::LookupOutcomeRequest,
         deadline: Instant,
     ) -> Result<v1::Outcome, Status> {
-        let scoped = convert::scoped_key(asked, self.router.tenant()).map_err(refused)?;
+        let scoped = convert::scoped_key(asked, tenant).map_err(refused)?;
         let mut bytes = Vec::new();
         ledger::codec::put_hot(&scoped, &mut bytes);
         let question = Question::Outcome(OutcomeQuestion { scoped_key: bytes.into() });
@@ -146,6 +145,7 @@ impl Reads {
 
     pub(crate) async fn postings(
         &self,
+        tenant: TenantId,
         asked: &v1::ListPostingsRequest,
         deadline: Instant,
     ) -> Result<v1::ListPostingsResponse, Status> {
@@ -154,7 +154,7 @@ impl Reads {
         let token = PageToken::read(&asked.page_token, account).map_err(refused)?;
         let question = Question::Statement(StatementQuestion {
             account: sixteen(account.to_u128()),
-            tenant: self.router.tenant().0,
+            tenant: tenant.0,
             before: token.cursor.into(),
             limit,
         });
@@ -275,6 +275,7 @@ impl Reads {
                 | Failure::KeyFromFuture
                 | Failure::Diverged
                 | Failure::PeerBehind
+                | Failure::RateLimited
                 | Failure::InvalidRecord,
             ) => Err(Miss::Final(Box::new(status))),
             None => match said {

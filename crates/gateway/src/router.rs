@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ledger::{Command, Shards, Slot, TenantId};
+use ledger::{Command, Shards, Slot};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wire::convert::{Intent, Refusal};
@@ -19,10 +19,24 @@ const REQUEST_BYTES: usize = 128;
 /// Bytes that each leg adds.
 const LEG_BYTES: usize = 40;
 
+/// Why a request goes no further than its door.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// It will be refused again.
+    Refused(Refusal),
+    /// It may be sent again.
+    Failed(Failure),
+}
+
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 /// Checks requests against the gateway's bounds and hands them to their shards' links.
 #[derive(Debug)]
 pub(crate) struct Router {
-    tenant: TenantId,
     shards: Shards,
     links: Vec<Arc<Link>>,
     budget: Arc<Budget>,
@@ -30,18 +44,8 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    pub(crate) fn new(
-        tenant: TenantId,
-        shards: Shards,
-        links: Vec<Arc<Link>>,
-        budget: Arc<Budget>,
-    ) -> Self {
-        Self { tenant, shards, links, budget, draining: AtomicBool::new(false) }
-    }
-
-    /// On whose behalf requests are made.
-    pub(crate) const fn tenant(&self) -> TenantId {
-        self.tenant
+    pub(crate) fn new(shards: Shards, links: Vec<Arc<Link>>, budget: Arc<Budget>) -> Self {
+        Self { shards, links, budget, draining: AtomicBool::new(false) }
     }
 
     /// From now on nothing new is taken.
@@ -58,7 +62,7 @@ impl Router {
     pub(crate) fn send(
         &self,
         deadline: Instant,
-        requests: impl ExactSizeIterator<Item = Result<Intent, Refusal>>,
+        requests: impl ExactSizeIterator<Item = Result<Intent, impl Into<Halt>>>,
     ) -> oneshot::Receiver<Finished> {
         let (to, finished) = oneshot::channel();
         let mut opening = self.open(deadline, requests.len(), Way::Once(to));
@@ -70,10 +74,18 @@ impl Router {
     }
 
     /// Sends one request of a call on its way, or writes at its place why not.
-    pub(crate) fn route(&self, call: &mut Opening, place: usize, read: Result<Intent, Refusal>) {
-        let Intent { request, made } = match read {
+    pub(crate) fn route(
+        &self,
+        call: &mut Opening,
+        place: usize,
+        read: Result<Intent, impl Into<Halt>>,
+    ) {
+        let Intent { request, made } = match read.map_err(Into::into) {
             Ok(intent) => intent,
-            Err(refusal) => return call.refuse(place, refusal),
+            Err(Halt::Refused(refusal)) => return call.refuse(place, refusal),
+            Err(Halt::Failed(failure)) => {
+                return call.call().reply([(place, Reply::Failure(failure))]);
+            }
         };
         if let Err(failure) = self.admit(call, &request.command) {
             return call.call().reply([(place, Reply::Failure(failure))]);
@@ -119,7 +131,7 @@ fn weight(command: &Command) -> usize {
 mod tests {
     use std::time::Duration;
 
-    use ledger::{AccountId, Key, Request};
+    use ledger::{AccountId, Key, Request, TenantId};
 
     use super::*;
 
@@ -141,11 +153,11 @@ mod tests {
     async fn what_cannot_be_taken_is_refused_at_once() {
         let shards = Shards::new(1).expect("one");
         let link = || vec![Arc::new(Link::new(0))];
-        let router = Router::new(TenantId(0), shards, link(), Budget::new(0, 1_000));
+        let router = Router::new(shards, link(), Budget::new(0, 1_000));
         check(&router, Duration::from_secs(1), "OVERLOADED").await;
-        let router = Router::new(TenantId(0), shards, link(), Budget::new(10, 100));
+        let router = Router::new(shards, link(), Budget::new(10, 100));
         check(&router, Duration::from_secs(1), "OVERLOADED").await;
-        let router = Router::new(TenantId(0), shards, link(), Budget::new(10, 1_000));
+        let router = Router::new(shards, link(), Budget::new(10, 1_000));
         check(&router, Duration::ZERO, "DEADLINE_PASSED").await;
         router.drain();
         check(&router, Duration::from_secs(1), "DRAINING").await;

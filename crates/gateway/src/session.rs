@@ -1,4 +1,6 @@
 //! The session door: frames of requests in, frames of outcomes out, many in flight.
+//!
+//! A session may outlive its caller's key: every frame is judged by the keyring of its moment.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,14 +9,15 @@ use futures::{Stream, StreamExt};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Status, Streaming};
-use wire::convert::{Refusal, request};
-use wire::proto::v1::{SessionRequest, SessionResponse};
-use wire::status;
+use wire::convert::{Intent, Refusal};
+use wire::proto::v1::{Request, SessionRequest, SessionResponse};
+use wire::{Failure, status};
 
+use crate::auth::{Access, Grant};
 use crate::call::{Finished, Way};
 use crate::deadline;
 use crate::grpc::check_batch;
-use crate::router::Router;
+use crate::router::{Halt, Router};
 
 /// Requests that one session may have in flight or unread: four full frames. Past that its next frame is not read, and
 /// its sender waits. One session alone cannot use up the gateway's budget.
@@ -28,6 +31,7 @@ type Told = mpsc::UnboundedSender<Result<(u64, Finished), Status>>;
 /// Opens a session.
 pub(crate) fn open(
     router: Arc<Router>,
+    (access, grant): (Access, Grant),
     frames: Streaming<SessionRequest>,
     draining: watch::Receiver<bool>,
 ) -> Answers {
@@ -36,7 +40,7 @@ pub(crate) fn open(
     let room = Arc::new(Semaphore::new(
         usize::try_from(REQUESTS_IN_FLIGHT_MAX).expect("32,768 fit everywhere"),
     ));
-    let reader = Reader { router, told, room };
+    let reader = Reader { router, access, grant, told, room };
     tokio::spawn(reader.run(frames, draining));
     UnboundedReceiverStream::new(answers)
         .map(|told| {
@@ -45,8 +49,24 @@ pub(crate) fn open(
         .boxed()
 }
 
+/// Reads requests on a caller's behalf. Those past the tenant's rate go no further.
+pub(crate) fn read_all(
+    grant: &Grant,
+    requests: Vec<Request>,
+) -> impl ExactSizeIterator<Item = Result<Intent, Halt>> {
+    let admitted = grant.charge(requests.len());
+    requests.into_iter().enumerate().map(move |(place, wanted)| {
+        if place >= admitted {
+            return Err(Halt::Failed(Failure::RateLimited));
+        }
+        grant.read_one_of(&wanted).map_err(Halt::Refused)
+    })
+}
+
 struct Reader {
     router: Arc<Router>,
+    access: Access,
+    grant: Grant,
     told: Told,
     room: Arc<Semaphore>,
 }
@@ -61,17 +81,24 @@ impl Reader {
                 _ = draining.wait_for(|draining| *draining) => return,
             };
             let Ok(Some(frame)) = frame else { return };
-            if let Err(refusal) = check_batch(frame.requests.len()) {
-                return self.refuse(&refusal).await;
-            }
-            if self.take(frame).await.is_none() {
+            let grant = match check_batch(frame.requests.len()).and_then(|()| self.renewed()) {
+                Ok(grant) => grant,
+                Err(refusal) => return self.refuse(&refusal).await,
+            };
+            if self.take(frame, &grant).await.is_none() {
                 return;
             }
         }
     }
 
+    fn renewed(&self) -> Result<Grant, Refusal> {
+        let grant = self.access.renew(&self.grant)?;
+        grant.check_moves()?;
+        Ok(grant)
+    }
+
     /// Sends a frame's requests on their way, once there is room for them; `None` when nobody listens any more.
-    async fn take(&self, frame: SessionRequest) -> Option<()> {
+    async fn take(&self, frame: SessionRequest, grant: &Grant) -> Option<()> {
         let deadline = deadline::of_frame(frame.timeout_ms);
         let requests = u32::try_from(frame.requests.len()).ok()?;
         let room = tokio::select! {
@@ -80,9 +107,8 @@ impl Reader {
         };
         let way = Way::Session { id: frame.id, answers: self.told.clone(), room };
         let mut call = self.router.open(deadline, frame.requests.len(), way);
-        let tenant = self.router.tenant();
-        for (place, wanted) in frame.requests.into_iter().enumerate() {
-            self.router.route(&mut call, place, request(&wanted, tenant));
+        for (place, read) in read_all(grant, frame.requests).enumerate() {
+            self.router.route(&mut call, place, read);
         }
         call.close();
         Some(())

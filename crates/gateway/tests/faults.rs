@@ -71,6 +71,7 @@ async fn lasting_failures_are_passed_on_at_once() {
         Failure::KeyFromFuture,
         Failure::Diverged,
         Failure::PeerBehind,
+        Failure::RateLimited,
         Failure::DeadlinePassed,
         Failure::InvalidRecord,
     ] {

@@ -184,6 +184,25 @@ impl Command {
         }
     }
 
+    /// Whether only the cluster itself asks for it: at no door is it anybody's request.
+    #[must_use]
+    pub const fn is_internal(&self) -> bool {
+        match self {
+            Self::ForgetKeys { .. } | Self::Deliver { .. } => true,
+            Self::Open { .. }
+            | Self::Freeze { .. }
+            | Self::Unfreeze { .. }
+            | Self::Close { .. }
+            | Self::Transfer { .. }
+            | Self::MultiTransfer { .. }
+            | Self::Hold { .. }
+            | Self::Post { .. }
+            | Self::Void { .. }
+            | Self::Reverse { .. }
+            | Self::Cut { .. } => false,
+        }
+    }
+
     /// The account or hold that it is about, as its 16 bytes: part of the key's scope, and what routing reads.
     #[must_use]
     pub const fn subject(&self) -> u128 {

@@ -1,4 +1,4 @@
-//! What a person's commands remember between them: the endpoint, and names for accounts.
+//! What a person's commands remember between them: the endpoint, the API key, and names for accounts.
 //!
 //! An alias (`acc_lin`) is a name that somebody wrote for an account's id. It is resolved here, before anything is
 //! sent, and never travels. An alias decides who is paid, so it is never moved to another account by accident:
@@ -7,11 +7,13 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ledger::AccountId;
 use serde::{Deserialize, Serialize};
 
+use crate::config::settings::Secret;
 use crate::config::{Problem, nearest};
 use crate::exit::Failure;
 
@@ -45,6 +47,9 @@ struct Kept {
     /// The gateway that commands speak to; below the environment and flags, above all settings files.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<String>,
+    /// The API key that commands show; likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key: Option<Secret>,
     /// Names of accounts.
     aliases: BTreeMap<String, String>,
 }
@@ -66,9 +71,12 @@ impl Aliases {
         Ok(Self { path, kept })
     }
 
-    /// The endpoint that the context names.
-    pub(crate) fn endpoint(&self) -> Option<&str> {
-        self.kept.endpoint.as_deref()
+    /// The settings that the context names.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        let endpoint = self.kept.endpoint.iter().map(|url| ("client.endpoint", url.clone()));
+        let secret = self.kept.api_key.iter();
+        let api_key = secret.map(|key| ("client.api_key", key.reveal().to_owned()));
+        endpoint.chain(api_key).collect()
     }
 
     /// Where the context is kept.
@@ -206,13 +214,14 @@ fn read(path: &Path) -> Result<Kept, Failure> {
     })
 }
 
-/// Writes a file whole: whoever reads it sees the old one or the new one.
+/// Writes a file whole: whoever reads it sees the old one or the new one. It may hold a key, so it is its owner's alone.
 fn write(path: &Path, kept: &Kept) -> Result<(), Failure> {
     let text = toml::to_string(kept)
         .map_err(|why| Failure::internal(format!("the context is no TOML: {why}")))?;
     let new = path.with_extension("new");
     let replace = || {
-        let mut file = File::create(&new)?;
+        let mut file =
+            File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, path)

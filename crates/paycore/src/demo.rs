@@ -22,6 +22,7 @@ use crate::cli::Invocation;
 use crate::config::Topology;
 use crate::context::{self, Aliases};
 use crate::exit::Failure;
+use crate::server::gateway::Guests;
 use crate::server::{gateway, node};
 
 const NODES: u16 = 3;
@@ -137,7 +138,7 @@ fn start(
     let (topology, asked) = (topology.clone(), asked(stopping.clone()));
     let thread = name("gateway").spawn(move || {
         let listen = gateway_address(&topology).to_owned();
-        crate::cli::block_on(gateway::serve(&topology, &listen, asked))
+        crate::cli::block_on(gateway::serve(&topology, (&listen, Guests::ThisMachine), asked))
     });
     threads.push(thread.map_err(|why| Failure::io("a thread", &why))?);
     Ok(threads)

@@ -10,6 +10,7 @@ mod context;
 mod demo;
 mod exit;
 mod import;
+mod keys;
 mod output;
 mod server;
 mod verify;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use group_commit::{Driver, GroupCommit, Refused, Ticket, Weight};
 use ledger::batch::{get_record, records};
 use ledger::{
-    Answer, Command, Decided, KEY_SKEW_MS, Outcome, PeerSet, Request, ScopedKey, Shards, Slot, Time,
+    Answer, Decided, KEY_SKEW_MS, Outcome, PeerSet, Request, ScopedKey, Shards, Slot, Time,
 };
 use wire::{Failure, Reply};
 
@@ -352,8 +352,8 @@ impl Desk {
         if shards.shard(Slot::of(request.command.subject())) != shard {
             return Err(Failure::InvalidRecord);
         }
-        // No client carries messages between shards.
-        if matches!(request.command, Command::Deliver { .. }) {
+        // What the cluster asks of itself never comes in a frame, whoever sent it.
+        if request.command.is_internal() {
             return Err(Failure::InvalidRecord);
         }
         if request.key.time().is_some_and(|made| made > now.plus_ms(KEY_SKEW_MS)) {

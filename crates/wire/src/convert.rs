@@ -23,6 +23,6 @@ pub use derive::{derived_account, derived_hold, owner_slot};
 pub use names::{account_name, hold_name, key, transfer_name};
 pub use page::PageToken;
 pub use reads::{account, account_id, hold, hold_id, page_size, position, posting, scoped_key};
-pub use refusal::{FieldViolation, Refusal};
+pub use refusal::{CredentialFault, FieldViolation, Forbidden, Refusal};
 pub use requests::{Intent, ToIntent, request};
 pub use statement::{Page, get_cursor, sixteen};

@@ -40,11 +40,14 @@ pub enum Failure {
     /// No log holds the request. Try again later.
     #[error("the channel to the payee's shard takes no more")]
     PeerBehind,
+    /// No log holds the request. Try again, as slowly as was agreed.
+    #[error("more requests a second than the tenant may send")]
+    RateLimited,
 }
 
 impl Failure {
     /// Every failure, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NoLeader,
         Self::Overloaded,
         Self::DiskFull,
@@ -55,6 +58,7 @@ impl Failure {
         Self::OutcomeUnknown,
         Self::InvalidRecord,
         Self::PeerBehind,
+        Self::RateLimited,
     ];
 
     /// The code by which everybody outside knows it: stable for ever.
@@ -71,6 +75,7 @@ impl Failure {
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
             Self::InvalidRecord => "INVALID_RECORD",
             Self::PeerBehind => "PEER_BEHIND",
+            Self::RateLimited => "RATE_LIMITED",
         }
     }
 
@@ -87,7 +92,8 @@ impl Failure {
             | Self::Draining
             | Self::DeadlinePassed
             | Self::InvalidRecord
-            | Self::PeerBehind => false,
+            | Self::PeerBehind
+            | Self::RateLimited => false,
         }
     }
 
@@ -114,6 +120,7 @@ impl Failure {
             Self::OutcomeUnknown => 7,
             Self::InvalidRecord => 8,
             Self::PeerBehind => 9,
+            Self::RateLimited => 10,
         }
     }
 
@@ -134,7 +141,7 @@ mod tests {
             assert_eq!(failure.number(), number);
             assert_eq!(Failure::from_number(number), Some(failure));
         }
-        assert_eq!(Failure::from_number(10), None);
+        assert_eq!(Failure::from_number(11), None);
         assert_eq!(Failure::from_number(255), None);
     }
 

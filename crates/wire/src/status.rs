@@ -59,6 +59,15 @@ pub fn failure(failure: Failure, leader: Option<&Leader>) -> Status {
     coded(failure.entry(), failure.to_string(), metadata.unwrap_or_default(), &[])
 }
 
+/// Too many requests, as a status that says how long to wait.
+#[must_use]
+pub fn rate_limited(wait: Duration) -> Status {
+    let failure = Failure::RateLimited;
+    let mut details = ErrorDetails::with_error_info(failure.code(), DOMAIN, HashMap::new());
+    details.set_retry_info(Some(wait));
+    Status::with_error_details(grpc_code(failure.entry()), failure.to_string(), details)
+}
+
 /// The edge's own refusal as a status.
 #[must_use]
 pub fn refusal(refusal: &Refusal) -> Status {
@@ -89,6 +98,9 @@ fn code_of(name: &str) -> Option<Code> {
         "FAILED_PRECONDITION" => Some(Code::FailedPrecondition),
         "UNAVAILABLE" => Some(Code::Unavailable),
         "DEADLINE_EXCEEDED" => Some(Code::DeadlineExceeded),
+        "RESOURCE_EXHAUSTED" => Some(Code::ResourceExhausted),
+        "UNAUTHENTICATED" => Some(Code::Unauthenticated),
+        "PERMISSION_DENIED" => Some(Code::PermissionDenied),
         _ => None,
     }
 }

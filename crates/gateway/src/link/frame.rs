@@ -71,6 +71,7 @@ const fn is_passing(failure: Failure) -> bool {
         | Failure::KeyFromFuture
         | Failure::Diverged
         | Failure::PeerBehind
+        | Failure::RateLimited
         | Failure::DeadlinePassed
         | Failure::InvalidRecord => false,
     }

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use gateway::{Gateway, GatewayConfig, Topology};
+use gateway::{Gateway, GatewayConfig, Keyring, Topology};
 use ledger::batch::{BATCH_REQUESTS_MAX, get_record, records};
 use ledger::{Answer, Batch, Books, Key, Ledger, Request, Shards, Time};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -156,8 +156,23 @@ impl Cluster {
         cluster
     }
 
+    /// The same with a gateway that asks for keys.
+    pub async fn start_with_keys(keys: watch::Receiver<Arc<Keyring>>) -> Self {
+        let cluster = Self::begin(|_| (), |gateway| gateway.with_keys(keys));
+        cluster.elect(1);
+        cluster.wait_for(ServingStatus::Serving).await;
+        cluster
+    }
+
     /// Three nodes, none of which leads.
     pub async fn start_leaderless(configure: impl FnOnce(&mut GatewayConfig)) -> Self {
+        Self::begin(configure, |gateway| gateway)
+    }
+
+    fn begin(
+        configure: impl FnOnce(&mut GatewayConfig),
+        equip: impl FnOnce(Gateway) -> Gateway,
+    ) -> Self {
         let shards = Shards::new(1).unwrap();
         let shared = Arc::new(Shared::new(shards));
         let nodes: BTreeMap<_, _> =
@@ -167,7 +182,7 @@ impl Cluster {
         shared.addresses.lock().unwrap().clone_from(&addresses);
         let mut config = GatewayConfig::new(Topology::everywhere(shards, &addresses));
         configure(&mut config);
-        let (address, stop, gateway) = serve(config);
+        let (address, stop, gateway) = serve(equip(Gateway::new(config).unwrap()));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
         let client = PaymentsClient::new(endpoint.connect_lazy());
         Self { shared, nodes, address, client, stop: Some(stop), gateway: Some(gateway) }
@@ -252,11 +267,10 @@ impl Drop for Cluster {
 }
 
 /// Runs a gateway in a thread of its own, as the binary does.
-fn serve(config: GatewayConfig) -> (String, oneshot::Sender<()>, std::thread::JoinHandle<()>) {
+fn serve(gateway: Gateway) -> (String, oneshot::Sender<()>, std::thread::JoinHandle<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let gateway = Gateway::new(config).unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -8,8 +8,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use super::invocation::{Invocation, bare_screen};
 use super::options::Global;
 use super::{
-    account, audit, balance, config, hold, import, log, lookup, multi_transfer, reverse, statement,
-    transfer,
+    account, audit, balance, config, hold, import, keys, log, lookup, multi_transfer, reverse,
+    statement, transfer,
 };
 use crate::config::Flag;
 use crate::exit::{Failure, USAGE};
@@ -42,6 +42,7 @@ pub(crate) enum Command {
     Gateway(crate::server::gateway::Args),
     Hold(hold::Args),
     Import(import::Args),
+    Keys(keys::Args),
     Log(log::Args),
     Lookup(lookup::Args),
     MultiTransfer(multi_transfer::Args),
@@ -72,6 +73,7 @@ impl Command {
             | Self::Log(_)
             | Self::Demo(_)
             | Self::Gateway(_)
+            | Self::Keys(_)
             | Self::Node(_)
             | Self::Verify(_) => None,
         }
@@ -113,6 +115,7 @@ fn dispatch(command: &Command, around: &Invocation) -> Result<(), Failure> {
         Command::Gateway(args) => crate::server::gateway::run(args, around),
         Command::Hold(args) => hold::run(args, around),
         Command::Import(args) => import::run(args, around),
+        Command::Keys(args) => keys::run(args, around),
         Command::Log(args) => log::run(args, around),
         Command::Lookup(args) => lookup::run(args, around),
         Command::MultiTransfer(args) => multi_transfer::run(args, around),

@@ -7,6 +7,7 @@ use super::invocation::Invocation;
 use super::options::Reach;
 use super::teller::{Teller, interrupted};
 use crate::config::Flag;
+use crate::config::settings::Secret;
 use crate::exit::Failure;
 use crate::import::{Job, OnError, PERIODS_MAX, SessionSink};
 use crate::output::duration;
@@ -41,6 +42,12 @@ pub(crate) struct Args {
     /// A gateway's gRPC door [default: client.endpoint of the settings]
     #[arg(short, long, value_name = "URL")]
     endpoint: Option<String>,
+    /// The API key to show, where a gateway asks for one [default: client.api_key of the settings]
+    #[arg(long, value_name = "KEY")]
+    api_key: Option<Secret>,
+    /// Act for this tenant: operators only [default: client.tenant of the settings]
+    #[arg(long, value_name = "N")]
+    tenant: Option<u32>,
     /// How long the whole import may take; what has no outcome by then is told
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
     timeout: Duration,
@@ -49,7 +56,9 @@ pub(crate) struct Args {
 impl Args {
     /// The flags that are settings too. The time-out is not: it is of the whole import, not of a call.
     pub(crate) fn flags(&self) -> Vec<Flag> {
-        Reach { endpoint: self.endpoint.clone(), timeout: None }.flags()
+        let Self { endpoint, api_key, tenant, .. } = self;
+        let (endpoint, api_key, tenant) = (endpoint.clone(), api_key.clone(), *tenant);
+        Reach { endpoint, timeout: None, api_key, tenant }.flags()
     }
 }
 

@@ -66,8 +66,8 @@ fn layers(global: &Global, reach: Option<Vec<Flag>>) -> Result<Layers, Failure> 
     // Without a home there is no context, which only those miss who name aliases.
     let path = reach.as_ref().and_then(|_| context::path().ok());
     let context = path.map(Aliases::open).transpose()?;
-    let endpoint = context.as_ref().and_then(|context| Some((context.path(), context.endpoint()?)));
+    let named = context.as_ref().map(|context| (context.path(), context.settings()));
     let flags = global.flags().into_iter().chain(reach.unwrap_or_default()).collect();
-    Layers::gather(global.config.as_deref(), endpoint, flags)
+    Layers::gather(global.config.as_deref(), named, flags)
         .map_err(|wrong: Problem| Failure::of_problems(&[wrong]))
 }

@@ -12,6 +12,7 @@ mod config;
 mod hold;
 mod import;
 mod invocation;
+mod keys;
 mod log;
 mod lookup;
 mod multi_transfer;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::config::Flag;
+use crate::config::settings::Secret;
 use crate::output::{Format, duration};
 
 /// How output looks, and which settings hold. Every command takes these, anywhere on the line.
@@ -36,6 +37,13 @@ pub(crate) struct Reach {
     /// How long the call may take, such as 500ms or 10s [default: client.timeout_ms of the settings]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
+    /// The API key to show, where a gateway asks for one; better kept in PAYCORE_API_KEY, which no list of processes
+    /// shows [default: client.api_key of the settings]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) api_key: Option<Secret>,
+    /// Act for this tenant: operators only [default: client.tenant of the settings]
+    #[arg(long, value_name = "N")]
+    pub(crate) tenant: Option<u32>,
 }
 
 /// The name of a request that changes something.
@@ -76,7 +84,11 @@ impl Reach {
             let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
             Flag::new("--timeout", "client.timeout_ms", ms)
         });
-        endpoint.chain(timeout).collect()
+        let api_key =
+            self.api_key.iter().map(|key| Flag::new("--api-key", "client.api_key", key.reveal()));
+        let tenant =
+            self.tenant.iter().map(|tenant| Flag::new("--tenant", "client.tenant", *tenant));
+        endpoint.chain(timeout).chain(api_key).chain(tenant).collect()
     }
 }
 

@@ -4,12 +4,9 @@ use clap::value_parser;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use ledger::{AccountId, Currency, Time};
 use serde::Serialize;
-use tonic::transport::Endpoint;
 use wire::convert::account_name;
 use wire::limits::PAGE_SIZE_MAX;
 use wire::proto::v1;
-use wire::proto::v1::payments_client::PaymentsClient;
-use wire::status::Said;
 
 use super::invocation::Invocation;
 use super::options::Reach;
@@ -41,7 +38,7 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     let teller = Teller::new(around)?;
     let account = teller.account(&args.account)?;
-    let page = super::block_on(page(args, account, around))?;
+    let page = super::block_on(page(args, account, &teller))?;
     let screen = teller.screen();
     let statement = Statement::read(account, &page, &teller)
         .ok_or_else(|| Failure::new(UNKNOWN, "the server's postings cannot be read"))?;
@@ -54,30 +51,20 @@ pub(super) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One page, as the wire has it. The SDK walks whole statements; a command line wants the cursor itself.
+/// One page, as the wire has it: the SDK walks whole statements; a command line wants the cursor itself.
 async fn page(
     args: &Args,
     account: AccountId,
-    around: &Invocation,
+    teller: &Teller<'_>,
 ) -> Result<v1::ListPostingsResponse, Failure> {
-    let settings = &around.settings.client;
-    let not_connected = |why: String| client::Error::NotConnected { message: why };
-    let channel = async { Endpoint::from_shared(settings.endpoint.clone())?.connect().await };
-    let channel =
-        channel.await.map_err(|why| not_connected(format!("{}: {why}", settings.endpoint)))?;
-    let mut request = tonic::Request::new(v1::ListPostingsRequest {
+    let client = teller.connect().await?;
+    let request = v1::ListPostingsRequest {
         parent: account_name(account),
         page_size: i32::try_from(args.limit).unwrap_or(i32::MAX),
         page_token: args.cursor.clone().unwrap_or_default(),
         stale_ok: args.stale_ok,
-    });
-    request.set_timeout(settings.timeout());
-    let answer = PaymentsClient::new(channel).list_postings(request).await;
-    answer.map(tonic::Response::into_inner).map_err(|status| match Said::read(&status) {
-        Said::Coded { entry, message, .. } => Failure::coded(entry.code, message),
-        Said::NotConnected { message } => not_connected(message).into(),
-        Said::Foreign { message } => Failure::coded("NO_LEADER", message),
-    })
+    };
+    Ok(client.page(request).await?)
 }
 
 /// A page of a statement.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use client::{Account, AccountId, Client, Freshness, Money, Posted, Request};
-use ledger::{Currency, Rejection};
+use ledger::{Currency, Rejection, TenantId};
 
 use super::invocation::Invocation;
 use super::options::KeyArg;
@@ -62,17 +62,22 @@ impl<'a> Teller<'a> {
     /// Connects.
     ///
     /// # Errors
-    /// When nobody answers at the endpoint.
+    /// When nobody answers at the endpoint, or the API key cannot be one.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         let settings = &self.around.settings.client;
-        let client = tokio::time::timeout(settings.timeout(), Client::connect(&settings.endpoint));
-        match client.await {
-            Ok(client) => Ok(client?.with_timeout(settings.timeout())),
-            Err(_) => {
-                let message = format!("{} does not answer", settings.endpoint);
-                Err(client::Error::NotConnected { message }.into())
-            }
+        let connecting = Client::connect(&settings.endpoint);
+        let Ok(client) = tokio::time::timeout(settings.timeout(), connecting).await else {
+            let message = format!("{} does not answer", settings.endpoint);
+            return Err(client::Error::NotConnected { message }.into());
+        };
+        let mut client = client?.with_timeout(settings.timeout());
+        if let Some(key) = &settings.api_key {
+            client = client.with_api_key(key.reveal())?;
         }
+        if let Some(tenant) = settings.tenant {
+            client = client.for_tenant(TenantId(tenant));
+        }
+        Ok(client)
     }
 
     /// Sends a request under the key that was given, or one of its own. A refusal names amounts in `currency`.

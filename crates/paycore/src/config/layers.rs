@@ -1,4 +1,5 @@
-//! Defaults ← `/etc/paycore/config.toml` ← the user's file ← the context's endpoint ← `PAYCORE__SECTION__KEY` ← flags.
+//! Defaults ← `/etc/paycore/config.toml` ← the user's file ← the context ← `PAYCORE_API_KEY` ← `PAYCORE__SECTION__KEY`
+//! ← flags.
 
 use std::env;
 use std::fmt;
@@ -9,13 +10,16 @@ use figment::value::Value;
 use figment::{Figment, Metadata};
 
 use super::problem::{Problem, check_toml, key_of};
-use super::settings::Settings;
+use super::settings::{HIDDEN, SECRETS, Settings};
 
 /// The machine's settings.
 const SYSTEM_FILE: &str = "/etc/paycore/config.toml";
 
 /// What every variable of ours begins with. The second underscore keeps `PAYCORE_CONTEXT` and its like out.
 const ENV_PREFIX: &str = "PAYCORE__";
+
+/// The API key's own variable, for those who know no sections.
+const API_KEY: &str = "PAYCORE_API_KEY";
 
 const DEFAULTS: &str = "default";
 const CONTEXT: &str = "context";
@@ -70,13 +74,13 @@ pub(crate) struct Layers {
 
 impl Layers {
     /// Puts the layers together. `file` is the user's file, if one was named; it must then be there. The two usual
-    /// files need not be. `context` is the endpoint that a context file names.
+    /// files need not be. `context` are the settings that a context file names.
     ///
     /// # Errors
     /// When a file cannot be read or is no TOML.
     pub(crate) fn gather(
         file: Option<&Path>,
-        context: Option<(&Path, &str)>,
+        context: Option<(&Path, Vec<(&'static str, String)>)>,
         flags: Vec<Flag>,
     ) -> Result<Self, Problem> {
         let mut figment = Figment::from(named(DEFAULTS, Serialized::defaults(Settings::default())));
@@ -87,9 +91,13 @@ impl Layers {
                 figment = figment.merge(file_layer(&path)?);
             }
         }
-        if let Some((path, endpoint)) = context {
-            let layer = Serialized::default("client.endpoint", endpoint);
-            figment = figment.merge(Named { name: CONTEXT, file: Some(path.to_path_buf()), layer });
+        let (path, named_there) = context.unzip();
+        for (key, value) in named_there.into_iter().flatten() {
+            let (file, layer) = (path.map(Path::to_path_buf), Serialized::default(key, value));
+            figment = figment.merge(Named { name: CONTEXT, file, layer });
+        }
+        if let Some(key) = env::var(API_KEY).ok().filter(|key| !key.is_empty()) {
+            figment = figment.merge(named(API_KEY, Serialized::default("client.api_key", key)));
         }
         figment = figment.merge(Env::prefixed(ENV_PREFIX).split("__"));
         for Flag { name, key, value } in flags {
@@ -117,6 +125,8 @@ impl Layers {
         let mut found = Vec::new();
         if let Ok(root) = self.figment.extract::<Value>() {
             leaves(&root, "", &mut |key, value| {
+                let is_secret = SECRETS.contains(&key) && !value.is_empty();
+                let value = if is_secret { HIDDEN.to_owned() } else { value };
                 found.push((key.to_owned(), value, self.origin(key)));
             });
         }
@@ -133,6 +143,7 @@ impl Layers {
         }
         match metadata.name.as_ref() {
             DEFAULTS => Origin::Default,
+            API_KEY => Origin::Variable(API_KEY.to_owned()),
             flag if flag.starts_with("--") => Origin::Flag(flag.to_owned()),
             _ => Origin::Variable(format!("{ENV_PREFIX}{}", key.replace('.', "__").to_uppercase())),
         }

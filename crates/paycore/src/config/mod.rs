@@ -3,7 +3,7 @@
 //! Two kinds, kept apart because they have different owners:
 //! - [`Settings`] belong to one machine or one person: which endpoint, which node this is, how output looks. They come
 //!   in layers, each above the one before: defaults, `/etc/paycore/config.toml`, the user's own file, the environment
-//!   (`PAYCORE__SECTION__KEY`), flags. [`Layers`] remembers where each value came from.
+//!   (`PAYCORE__SECTION__KEY`, and `PAYCORE_API_KEY`), flags. [`Layers`] remembers where each value came from.
 //! - A [`Topology`] belongs to a cluster: its nodes, gateways, and how they deal with one another. It is one file, the
 //!   same on every machine, with no layers above it.
 //!

@@ -38,11 +38,50 @@ pub(crate) struct Client {
     pub(crate) endpoint: String,
     /// How long one call may take, in milliseconds.
     pub(crate) timeout_ms: u64,
+    /// The API key that is shown to the gateway, if it asks for one.
+    pub(crate) api_key: Option<Secret>,
+    /// The tenant that an operator acts for.
+    pub(crate) tenant: Option<u32>,
 }
+
+/// A text that nothing shows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    /// The text itself, for whom it is meant.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+/// What stands where a secret would.
+pub(crate) const HIDDEN: &str = "(hidden)";
+
+/// The settings that are secrets.
+pub(crate) const SECRETS: [&str; 1] = ["client.api_key"];
 
 impl Default for Client {
     fn default() -> Self {
-        Self { endpoint: "http://127.0.0.1:7100".to_owned(), timeout_ms: TIMEOUT_DEFAULT_MS }
+        Self {
+            endpoint: "http://127.0.0.1:7100".to_owned(),
+            timeout_ms: TIMEOUT_DEFAULT_MS,
+            api_key: None,
+            tenant: None,
+        }
     }
 }
 
@@ -125,7 +164,7 @@ pub(crate) enum LogFormat {
 impl Settings {
     /// What no type can say: values that are well-formed and still cannot work.
     pub(super) fn check(&self) -> Result<(), (&'static str, Problem)> {
-        let Client { endpoint, timeout_ms } = &self.client;
+        let Client { endpoint, timeout_ms, .. } = &self.client;
         let is_http = endpoint
             .parse::<http::Uri>()
             .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some());

@@ -24,6 +24,23 @@ pub(crate) struct Args {
     /// Where to listen instead of where the topology says, as HOST:PORT
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// The file of API keys, as `paycore keys new` makes it; who has none of them is turned away
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// Take everybody who can reach this gateway for the operator, even from other machines
+    #[arg(long, conflicts_with = "keys")]
+    open: bool,
+}
+
+/// Whom a gateway lets in.
+#[derive(Clone, Debug)]
+pub(crate) enum Guests {
+    /// Who has a key of this file.
+    Keys(PathBuf),
+    /// Everybody on this machine, as the operator.
+    ThisMachine,
+    /// Everybody, as the operator.
+    Everybody,
 }
 
 /// Runs the gateway until it is asked to stop.
@@ -37,7 +54,12 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
         args.listen.clone().or_else(|| spec.map(|spec| spec.grpc.clone())).ok_or_else(|| {
             Failure::usage(format!("the topology has no gateway {}", args.number))
         })?;
-    crate::cli::block_on(serve(&topology, &listen, super::asked_to_stop()))
+    let guests = match (&args.keys, args.open) {
+        (Some(file), _) => Guests::Keys(file.clone()),
+        (None, true) => Guests::Everybody,
+        (None, false) => Guests::ThisMachine,
+    };
+    crate::cli::block_on(serve(&topology, (&listen, guests), super::asked_to_stop()))
 }
 
 /// Runs a gateway until `asked` is done.
@@ -46,7 +68,7 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
 /// When it cannot start, or its server ends by itself.
 pub(crate) async fn serve(
     topology: &Topology,
-    listen: &str,
+    (listen, guests): (&str, Guests),
     asked: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
     let listener = TcpListener::bind(listen)
@@ -55,6 +77,11 @@ pub(crate) async fn serve(
     let places = gateway::Topology::everywhere(topology.shards(), &topology.peers());
     let gateway =
         Gateway::new(GatewayConfig::new(places)).map_err(|why| Failure::config(why.to_string()))?;
+    let gateway = match guests {
+        Guests::Keys(file) => gateway.with_keys(crate::keys::follow(&file)?),
+        Guests::ThisMachine if !is_private(&listener) => return Err(too_open(listen)),
+        Guests::ThisMachine | Guests::Everybody => gateway,
+    };
     tracing::info!(address = listen, "opened");
     let shutdown = async {
         if let Err(why) = asked.await {
@@ -62,4 +89,16 @@ pub(crate) async fn serve(
         }
     };
     gateway.serve(listener, shutdown).await.map_err(|why| Failure::internal(why.to_string()))
+}
+
+/// Whether only this machine reaches a listener.
+fn is_private(listener: &TcpListener) -> bool {
+    listener.local_addr().is_ok_and(|address| address.ip().is_loopback())
+}
+
+fn too_open(listen: &str) -> Failure {
+    let what = format!("without keys, whoever reaches {listen} could move all money");
+    Failure::config(what).with_hint(
+        "give it a key file with --keys FILE, or say --open if the network itself lets nobody else in",
+    )
 }

@@ -1,5 +1,6 @@
 //! A cluster of real processes: nodes and a gateway, each the binary itself, with files on the disk.
 
+#![allow(dead_code, reason = "each test file uses its part of it")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -55,6 +56,15 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts what one of the project's topologies describes, on ports that are free, with `more` at its end.
     pub(crate) fn start(file: &str, more: &str) -> Self {
+        Self::start_with(file, more, |_| Vec::new())
+    }
+
+    /// The same, with flags for the gateway; they are chosen when the cluster's directory is there.
+    pub(crate) fn start_with(
+        file: &str,
+        more: &str,
+        flags: impl FnOnce(&Path) -> Vec<String>,
+    ) -> Self {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cluster-config");
         let mut text = std::fs::read_to_string(dir.join(file)).unwrap();
         let mut moved = BTreeMap::new();
@@ -80,7 +90,10 @@ impl Cluster {
             cluster.start_node(id);
         }
         let topology = cluster.topology.to_str().unwrap().to_owned();
-        let gateway = cluster.spawn("gateway", &["gateway", "--topology", &topology]);
+        let flags = flags(cluster.home.path());
+        let mut words = vec!["gateway", "--topology", &topology];
+        words.extend(flags.iter().map(String::as_str));
+        let gateway = cluster.spawn("gateway", &words);
         cluster.gateway = Some(gateway);
         until("the gateway opens its door", || TcpStream::connect(&cluster.endpoint).ok());
         cluster

@@ -600,10 +600,12 @@ fn a_full_channel_takes_no_more_payments_and_settling_goes_on() {
 }
 
 #[test]
-fn no_client_writes_letters() {
+fn what_is_no_clients_to_ask_for_is_not_proposed() {
     let mut counter = Counter::of(Books { shard: 0, shards: Shards::new(2).unwrap() });
-    let deliver = Command::Deliver { books: account(0), from: 1, acked: 0, message: None };
-    counter.take(1, &[request(1, deliver)]);
+    let books = account(0);
+    let deliver = Command::Deliver { books, from: 1, acked: 0, message: None };
+    let forget = Command::ForgetKeys { books, before: Time(0) };
+    counter.take(1, &[request(1, deliver), request(2, forget)]);
     assert!(counter.under_way.is_empty());
-    assert_eq!(counter.answers[&1], [Reply::Failure(Failure::InvalidRecord)]);
+    assert_eq!(counter.answers[&1], [Reply::Failure(Failure::InvalidRecord); 2]);
 }

@@ -54,7 +54,8 @@ fn every_code_is_said_by_somebody() {
             | Failure::Diverged
             | Failure::PeerBehind
             | Failure::Draining
-            | Failure::DeadlinePassed => Kind::NotProposed,
+            | Failure::DeadlinePassed
+            | Failure::RateLimited => Kind::NotProposed,
         };
         assert_eq!(entry.kind, kind, "{}", entry.code);
         said.insert(entry.code);
@@ -76,7 +77,11 @@ fn each_kind_looks_the_same_everywhere() {
         let Entry { code, kind, grpc, http, exit, retryable, retry_after_ms, .. } = *entry;
         match kind {
             Kind::NotProposed => {
-                assert_eq!((grpc, http, exit, retryable), ("UNAVAILABLE", 503, 75, true), "{code}");
+                let (row, status) = match code {
+                    "RATE_LIMITED" => ("RESOURCE_EXHAUSTED", 429),
+                    _ => ("UNAVAILABLE", 503),
+                };
+                assert_eq!((grpc, http, exit, retryable), (row, status, 75, true), "{code}");
                 assert!(retry_after_ms.is_some(), "{code} says not how long to wait");
             }
             Kind::Unknown => {
@@ -89,7 +94,10 @@ fn each_kind_looks_the_same_everywhere() {
             }
             Kind::Rejection | Kind::Refusal => {
                 let row = match (grpc, http, exit) {
-                    ("INVALID_ARGUMENT", 400, 2) | ("NOT_FOUND", 404, 4) => true,
+                    ("INVALID_ARGUMENT", 400, 2)
+                    | ("NOT_FOUND", 404, 4)
+                    | ("UNAUTHENTICATED", 401, 77)
+                    | ("PERMISSION_DENIED", 403, 77) => true,
                     ("FAILED_PRECONDITION", 422, 5) => code == "KEY_REUSED",
                     ("FAILED_PRECONDITION", 422, 3) => code != "KEY_REUSED",
                     _ => false,

@@ -34,6 +34,46 @@ pub enum Refusal {
     /// Operators: read the balance another way.
     #[error("a balance does not fit 64 bits")]
     BalanceUnrepresentable,
+    /// Send a valid API key.
+    #[error("{0}")]
+    Unauthenticated(CredentialFault),
+    /// Use an API key that may do this.
+    #[error("{0}")]
+    PermissionDenied(Forbidden),
+}
+
+/// Why a caller is nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialFault {
+    /// Send one.
+    #[error("no API key: send `authorization: Bearer pk_…`")]
+    Missing,
+    /// Send it as it was shown when it was made.
+    #[error("the authorization is no API key: it reads `Bearer pk_` and 64 hexadecimal digits")]
+    Malformed,
+    /// Ask the operator for one that is known here.
+    #[error("the API key is not known here")]
+    Unknown,
+    /// Ask the operator for a new one.
+    #[error("the API key has expired")]
+    Expired,
+}
+
+/// Why a caller may not do what he asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Forbidden {
+    /// Use a key of scope `tenant`.
+    #[error("the API key may read, and nothing else")]
+    ReadOnly,
+    /// Name no tenant, or the key's own.
+    #[error("the API key acts for its own tenant alone")]
+    OtherTenant,
+    /// Open the account without an opening balance, and have the operator pay into it.
+    #[error("an opening balance is the operator's money: only a key of scope `admin` gives one")]
+    OpeningBalance,
+    /// Use a key of scope `admin`.
+    #[error("only a key of scope `admin` may ask for this")]
+    Operators,
 }
 
 impl Refusal {
@@ -57,6 +97,8 @@ impl Refusal {
             Self::PageTokenInvalid => "PAGE_TOKEN_INVALID",
             Self::OutcomeNotFound => "OUTCOME_NOT_FOUND",
             Self::BalanceUnrepresentable => "BALANCE_UNREPRESENTABLE",
+            Self::Unauthenticated(_) => "UNAUTHENTICATED",
+            Self::PermissionDenied(_) => "PERMISSION_DENIED",
         }
     }
 
@@ -86,13 +128,16 @@ impl Refusal {
                 field: Cow::Borrowed("page_token"),
                 description: Cow::Borrowed("the next_page_token of the page before"),
             }],
-            Self::OutcomeNotFound | Self::BalanceUnrepresentable => Vec::new(),
+            Self::OutcomeNotFound
+            | Self::BalanceUnrepresentable
+            | Self::Unauthenticated(_)
+            | Self::PermissionDenied(_) => Vec::new(),
         }
     }
 
     /// One of each, for tests of the catalogue.
     #[must_use]
-    pub fn every() -> [Self; 6] {
+    pub fn every() -> [Self; 8] {
         [
             Self::field("amount", "wrong"),
             Self::MissingKey,
@@ -100,6 +145,8 @@ impl Refusal {
             Self::PageTokenInvalid,
             Self::OutcomeNotFound,
             Self::BalanceUnrepresentable,
+            Self::Unauthenticated(CredentialFault::Unknown),
+            Self::PermissionDenied(Forbidden::ReadOnly),
         ]
     }
 }
