@@ -35,6 +35,7 @@ mod reads;
 mod request;
 mod retry;
 mod session;
+mod tls;
 mod views;
 
 pub use client::Client;
@@ -48,5 +49,6 @@ pub use posted::Posted;
 pub use reads::{Freshness, Subject};
 pub use request::Request;
 pub use session::{Pending, Session};
+pub use tls::Tls;
 pub use views::{Account, Freeze, Hold, Position, Posting};
 pub use wire::convert::FieldViolation;
