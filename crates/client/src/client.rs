@@ -18,6 +18,7 @@ use crate::posted::Posted;
 use crate::request::Request;
 use crate::retry::Attempts;
 use crate::session::Session;
+use crate::tls::Tls;
 
 /// How long making a connection may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -45,8 +46,20 @@ impl Client {
     /// # Errors
     /// [`Error::NotConnected`].
     pub async fn connect(endpoint: impl Into<String>) -> Result<Self, Error> {
-        let channel =
-            to(endpoint.into())?.connect().await.map_err(|error| not_connected(&error))?;
+        Self::connected(to(endpoint.into())?).await
+    }
+
+    /// The same with TLS: the endpoint reads `https://…`, and whoever answers there must show a certificate for its host.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`]; its message says so when one of the two does not trust the other.
+    pub async fn connect_tls(endpoint: impl Into<String>, tls: Tls) -> Result<Self, Error> {
+        let endpoint = to(endpoint.into())?.tls_config(tls.into_config());
+        Self::connected(endpoint.map_err(|error| not_connected(&error))?).await
+    }
+
+    async fn connected(endpoint: Endpoint) -> Result<Self, Error> {
+        let channel = endpoint.connect().await.map_err(|error| not_connected(&error))?;
         Ok(Self::over(channel))
     }
 

@@ -36,6 +36,7 @@ mod reads;
 mod request;
 mod retry;
 mod session;
+mod tls;
 mod views;
 
 pub use audit::{Audit, AuditSum};
@@ -50,5 +51,6 @@ pub use posted::Posted;
 pub use reads::{Freshness, Subject};
 pub use request::Request;
 pub use session::{Pending, Session};
+pub use tls::Tls;
 pub use views::{Account, Freeze, Hold, Position, Posting};
 pub use wire::convert::FieldViolation;

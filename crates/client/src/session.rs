@@ -60,6 +60,8 @@ struct Frame {
     message: SessionRequest,
     deadline: Instant,
     results: oneshot::Sender<Results>,
+    /// Whether it has gone out on some stream: then a log may hold its requests.
+    is_sent: bool,
     _room: OwnedSemaphorePermit,
 }
 
@@ -95,6 +97,7 @@ impl Session {
             message,
             deadline: now.checked_add(self.timeout).unwrap_or(now),
             results: sender,
+            is_sent: false,
             _room: room.map_err(|_| stopped())?,
         };
         self.frames.send(frame).await.map_err(|_| stopped())?;
@@ -151,25 +154,44 @@ impl Driver {
                 let Some(frame) = self.incoming.recv().await else { return };
                 self.take(frame);
             }
-            if let Some((frames, answers)) = self.open().await {
-                let answered_before = self.next_id;
-                if matches!(self.ride(frames, answers).await, Ended::Done) {
-                    return;
+            match self.open().await {
+                Ok((frames, answers)) => {
+                    let answered_before = self.next_id;
+                    if matches!(self.ride(frames, answers).await, Ended::Done) {
+                        return;
+                    }
+                    if self.next_id != answered_before {
+                        pause = pauses();
+                    }
                 }
-                if self.next_id != answered_before {
-                    pause = pauses();
-                }
+                Err(refused @ Error::Refused { .. }) => self.give_up(&refused),
+                Err(_) => {}
             }
             self.expire();
             sleep(pause.next().unwrap_or(PAUSE_MAX)).await;
         }
     }
 
-    async fn open(&mut self) -> Option<(mpsc::Sender<SessionRequest>, Streaming<SessionResponse>)> {
+    async fn open(
+        &mut self,
+    ) -> Result<(mpsc::Sender<SessionRequest>, Streaming<SessionResponse>), Error> {
         let (frames, outgoing) = mpsc::channel(FRAMES_WAITING_MAX);
         let opened = self.client.session(ReceiverStream::new(outgoing));
-        let answers = timeout(OPEN_MAX, opened).await.ok()?.ok()?.into_inner();
-        Some((frames, answers))
+        let late = |_| Error::NotConnected { message: "no stream was opened in time".to_owned() };
+        let answers = timeout(OPEN_MAX, opened).await.map_err(late)?;
+        Ok((frames, answers.map_err(|status| Error::of_status(&status))?.into_inner()))
+    }
+
+    /// The gateway takes no session of this caller's: nobody waits for what it will refuse again.
+    fn give_up(&mut self, refused: &Error) {
+        for frame in std::mem::take(&mut self.unanswered).into_values() {
+            let error = if frame.is_sent {
+                Error::Unknown { message: refused.to_string() }
+            } else {
+                refused.clone()
+            };
+            drop(frame.results.send(vec![Err(error); frame.message.requests.len()]));
+        }
     }
 
     /// Sends what is unanswered, then what comes, until the stream ends.
@@ -215,8 +237,9 @@ impl Driver {
     }
 
     /// A frame as it goes out now, with the time that is left.
-    fn message(&self, id: u64) -> Option<SessionRequest> {
-        let frame = self.unanswered.get(&id)?;
+    fn message(&mut self, id: u64) -> Option<SessionRequest> {
+        let frame = self.unanswered.get_mut(&id)?;
+        frame.is_sent = true;
         let left = frame.deadline.saturating_duration_since(Instant::now()).as_millis();
         let timeout_ms = u32::try_from(left).unwrap_or(u32::MAX).max(1);
         Some(SessionRequest { timeout_ms, ..frame.message.clone() })

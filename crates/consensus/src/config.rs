@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ledger::Shards;
+use tonic::transport::ClientTlsConfig;
 
 use crate::checkpoint::CheckpointOptions;
 use crate::log;
@@ -29,6 +30,8 @@ pub struct NodeConfig {
     pub log: log::Options,
     /// How quickly a dead leader is noticed.
     pub timing: Timing,
+    /// How peers are dialled with TLS: whom this node trusts, and what it shows; `None` for plaintext.
+    pub tls: Option<ClientTlsConfig>,
 }
 
 impl NodeConfig {
@@ -50,6 +53,7 @@ impl NodeConfig {
             checkpoint: CheckpointOptions::default(),
             log: log::Options::default(),
             timing: Timing::default(),
+            tls: None,
         }
     }
 }

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use futures::Stream;
 use tokio::sync::mpsc;
 
-pub(crate) use dial::dial;
+pub(crate) use dial::{Way, dial};
 pub(crate) use link::{CallError, Link};
 pub(crate) use network::{GroupPeers, Peers};
 pub(crate) use proto::{Message, Parcel};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tonic::transport::Server;
+use tonic::transport::{ClientTlsConfig, Server};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use wire::limits::MESSAGE_BYTES_MAX;
@@ -25,6 +25,7 @@ use crate::link::{Driver, Link, Search};
 use crate::nodes::Nodes;
 use crate::reads::Reads;
 use crate::router::Router;
+use crate::tls::{Door, Guests, Identity, TlsError};
 
 /// How long a gateway that was told to stop waits for what is under way: below the 30 s that a supervisor grants.
 const DRAIN_MAX: Duration = Duration::from_secs(15);
@@ -43,6 +44,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 pub struct Gateway {
     config: GatewayConfig,
     access: Access,
+    door: Door,
+    dialler: Option<ClientTlsConfig>,
 }
 
 /// Why a gateway stopped that was not told to.
@@ -72,7 +75,8 @@ impl Gateway {
     /// What is wrong with the configuration.
     pub fn new(config: GatewayConfig) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self { config, access: Access::Open })
+        let (access, door) = (Access::Open, Door::plaintext());
+        Ok(Self { config, access, door, dialler: None })
     }
 
     /// The same gateway, which lets in who has one of these keys, and nobody else. Each call is judged by the keyring
@@ -81,6 +85,17 @@ impl Gateway {
     pub fn with_keys(mut self, keyring: watch::Receiver<Arc<Keyring>>) -> Self {
         self.access = Access::Keys(keyring);
         self
+    }
+
+    /// The same gateway with TLS: it shows its certificate to callers and nodes, talks to nodes that show theirs, and
+    /// lets those callers in.
+    ///
+    /// # Errors
+    /// When the identity's files are not what they should be.
+    pub fn with_tls(mut self, identity: &Identity, callers: Guests) -> Result<Self, TlsError> {
+        self.door = identity.door(callers)?;
+        self.dialler = Some(identity.dialler());
+        Ok(self)
     }
 
     /// Serves until `shutdown` is ready, then takes nothing new, answers what is under way, and returns.
@@ -112,7 +127,7 @@ impl Gateway {
             .add_service(health)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
-        let incoming = connections(listener, limits.connections);
+        let incoming = connections(listener, limits.connections, self.door.clone());
         let server = router.serve_with_incoming_shutdown(incoming, told(draining));
         tokio::pin!(server);
         tokio::select! {
@@ -133,7 +148,7 @@ impl Gateway {
 
     fn parts(&self) -> Parts {
         let GatewayConfig { topology, limits } = &self.config;
-        let nodes = Arc::new(Nodes::new(topology));
+        let nodes = Arc::new(Nodes::new(topology, self.dialler.clone()));
         let mut tasks = JoinSet::new();
         let mut links = Vec::new();
         for (shard, replicas) in (0_u16..).zip(topology.replicas()) {

@@ -39,8 +39,10 @@ mod rate;
 mod reads;
 mod router;
 mod session;
+pub mod tls;
 
 pub use api_key::{ApiKey, KeyMac, MacKey};
 pub use config::{ConfigError, GatewayConfig, Limits, Topology};
 pub use gateway::{Gateway, ServeError};
+pub use incoming::{Connection, Shown, connections};
 pub use keyring::Keyring;

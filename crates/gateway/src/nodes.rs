@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use wire::proto::cluster::Leader;
 
 use crate::config::{Topology, is_address};
@@ -27,12 +27,13 @@ const NODES_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Nodes {
     known: Mutex<BTreeMap<u64, Channel>>,
+    tls: Option<ClientTlsConfig>,
 }
 
 impl Nodes {
     /// The configured nodes. Connections are made when they are needed.
-    pub(crate) fn new(topology: &Topology) -> Self {
-        let nodes = Self { known: Mutex::new(BTreeMap::new()) };
+    pub(crate) fn new(topology: &Topology, tls: Option<ClientTlsConfig>) -> Self {
+        let nodes = Self { known: Mutex::new(BTreeMap::new()), tls };
         for (node, address) in topology.replicas().iter().flatten() {
             nodes.learn(&Leader { node_id: *node, address: address.clone() });
         }
@@ -51,7 +52,7 @@ impl Nodes {
         if known.contains_key(&named.node_id) || known.len() >= NODES_MAX {
             return;
         }
-        if let Some(channel) = connection(&named.address) {
+        if let Some(channel) = connection(&named.address, self.tls.as_ref()) {
             known.insert(named.node_id, channel);
         }
     }
@@ -61,11 +62,17 @@ impl Nodes {
     }
 }
 
-fn connection(address: &str) -> Option<Channel> {
+fn connection(address: &str, tls: Option<&ClientTlsConfig>) -> Option<Channel> {
     if !is_address(address) {
         return None;
     }
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
+    let endpoint = match tls {
+        None => Endpoint::from_shared(format!("http://{address}")).ok()?,
+        Some(tls) => {
+            let endpoint = Endpoint::from_shared(format!("https://{address}")).ok()?;
+            endpoint.tls_config(tls.clone()).ok()?
+        }
+    };
     let channel = endpoint
         .connect_timeout(CONNECT_MAX)
         .tcp_nodelay(true)

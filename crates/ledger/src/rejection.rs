@@ -19,7 +19,7 @@ pub enum Rejection {
     /// Check the account's id; it may belong to another tenant.
     #[error("no such account")]
     AccountNotFound,
-    /// Use another id, or go on with the account that is there.
+    /// Use another id, or go on with the account that is there if you can read it: it may be another tenant's.
     #[error("the account exists already")]
     AccountExists,
     /// Nothing: a closed account stays closed.

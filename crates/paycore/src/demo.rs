@@ -112,6 +112,7 @@ fn topology(data: &Path, ports: &[u16]) -> Result<Topology, Failure> {
         };
         written.expect("writing to a string does not fail");
     }
+    text.push_str("\n[tls]\nplaintext = true\n");
     let path = data.join("cluster.toml");
     std::fs::write(&path, text).map_err(|why| Failure::io(path.display(), &why))?;
     Topology::load(&path).map_err(|wrong| Failure::of_problems(&wrong))
@@ -129,7 +130,7 @@ fn start(
     for spec in &topology.nodes {
         let data = data.join(format!("n{}", spec.id));
         let topology = topology.clone();
-        let plan = node::Plan { topology, id: spec.id, data, hands_over: false };
+        let plan = node::Plan { topology, id: spec.id, data, hands_over: false, identity: None };
         let asked = asked(stopping.clone());
         let thread = name(&format!("n{}", spec.id))
             .spawn(move || actix::System::new().block_on(node::serve(plan, asked)));
@@ -138,7 +139,9 @@ fn start(
     let (topology, asked) = (topology.clone(), asked(stopping.clone()));
     let thread = name("gateway").spawn(move || {
         let listen = gateway_address(&topology).to_owned();
-        crate::cli::block_on(gateway::serve(&topology, (&listen, Guests::ThisMachine), asked))
+        let guests = Guests::ThisMachine;
+        let plan = gateway::Plan { topology, listen, guests, identity: None };
+        crate::cli::block_on(gateway::serve(plan, asked))
     });
     threads.push(thread.map_err(|why| Failure::io("a thread", &why))?);
     Ok(threads)

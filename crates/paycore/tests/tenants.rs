@@ -494,7 +494,7 @@ fn without_keys_a_gateway_serves_its_own_machine_alone() {
     let home = tempfile::tempdir().unwrap();
     let topology = home.path().join("cluster.toml");
     let text = "name = \"x\"\nshards = 1\n[[nodes]]\nid = 1\ngrpc = \"127.0.0.1:1\"\n\
-                [[gateways]]\ngrpc = \"127.0.0.1:2\"\n";
+                [[gateways]]\ngrpc = \"127.0.0.1:2\"\n[tls]\nplaintext = true\n";
     std::fs::write(&topology, text).unwrap();
     let mut gateway = Process::new(BINARY);
     gateway.env_clear().env("HOME", home.path()).current_dir(home.path());

@@ -26,7 +26,7 @@ use crate::reads::Reads;
 use crate::replica::Replica;
 use crate::space;
 use crate::stop::StopReason;
-use crate::transport::{GroupPeers, Kind, Lane, Message, dial};
+use crate::transport::{GroupPeers, Kind, Lane, Message, Way, dial};
 use crate::witness::Kept;
 
 /// Between two rounds of asking the peers.
@@ -72,8 +72,9 @@ impl Node {
         for peer in self.peers.roster.peers() {
             let link = self.peers.link(peer);
             for lane in Lane::ALL {
-                let roster = Arc::clone(&self.peers.roster);
-                tokio::spawn(dial(Arc::clone(&link), lane, roster, self.going_down.subscribe()));
+                let way =
+                    Way { roster: Arc::clone(&self.peers.roster), tls: self.config.tls.clone() };
+                tokio::spawn(dial(Arc::clone(&link), lane, way, self.going_down.subscribe()));
             }
             tokio::spawn(beat::beat(Arc::clone(&self.desk), link, self.going_down.subscribe()));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use rand::RngExt;
 use tokio::sync::watch;
-use tonic::transport::Endpoint;
+use tonic::transport::{ClientTlsConfig, Endpoint};
 
 use super::link::Waiting;
 use super::proto::peer_client::PeerClient;
@@ -41,17 +41,33 @@ enum DialError {
     Ended,
 }
 
+/// Where peers are, and how they are reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    pub(crate) roster: Arc<Roster>,
+    /// With TLS: whom this node trusts, and what it shows.
+    pub(crate) tls: Option<ClientTlsConfig>,
+}
+
+impl Way {
+    fn endpoint(&self, peer: u64) -> Result<Endpoint, DialError> {
+        let address = self.roster.address(peer).ok_or(DialError::NoAddress)?;
+        Ok(match &self.tls {
+            None => Endpoint::from_shared(format!("http://{address}"))?,
+            Some(tls) => {
+                Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls.clone())?
+            }
+        })
+    }
+}
+
 /// Keeps one lane up until `stop` changes or its sender goes.
-pub(crate) async fn dial(
-    link: Arc<Link>,
-    lane: Lane,
-    roster: Arc<Roster>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(crate) async fn dial(link: Arc<Link>, lane: Lane, way: Way, mut stop: watch::Receiver<bool>) {
     let mut pause = PAUSE_MIN;
+    let mut distrusts = false;
     while !*stop.borrow() {
         let outcome = tokio::select! {
-            outcome = run(&link, lane, &roster) => outcome,
+            outcome = run(&link, lane, &way) => outcome,
             _ = stop.changed() => break,
         };
         link.disconnect(lane);
@@ -62,6 +78,17 @@ pub(crate) async fn dial(
                     && status.code() == OTHER_DISK
                 {
                     link.set_turned_away();
+                }
+                // Said once, and not with every attempt, until something else is wrong.
+                let is_news = !std::mem::replace(&mut distrusts, is_distrust(&error));
+                if is_news && distrusts {
+                    let why = told(&error);
+                    tracing::warn!(
+                        peer = link.peer,
+                        ?lane,
+                        why,
+                        "no TLS with the peer that will do"
+                    );
                 }
                 tracing::debug!(peer = link.peer, ?lane, %error, "lane is down");
                 pause = pause.saturating_mul(2).min(PAUSE_MAX);
@@ -78,9 +105,10 @@ pub(crate) async fn dial(
 }
 
 /// One connection's life. `Ok` when it was up for a while.
-async fn run(link: &Link, lane: Lane, roster: &Roster) -> Result<(), DialError> {
-    let address = roster.address(link.peer).ok_or(DialError::NoAddress)?;
-    let channel = Endpoint::from_shared(format!("http://{address}"))?
+async fn run(link: &Link, lane: Lane, way: &Way) -> Result<(), DialError> {
+    let roster = &way.roster;
+    let channel = way
+        .endpoint(link.peer)?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW_BYTES)
@@ -119,6 +147,25 @@ async fn run(link: &Link, lane: Lane, roster: &Roster) -> Result<(), DialError> 
         resolve(parcel, &waiting);
     }
     Ok(())
+}
+
+/// Whether an error says that one of the two does not trust the other: it comes as data that cannot be, where a network
+/// that fails breaks or refuses the connection.
+fn is_distrust(error: &DialError) -> bool {
+    causes(error).any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData)
+    })
+}
+
+/// The innermost of an error's causes, which says what it was.
+fn told(error: &DialError) -> String {
+    causes(error).last().map_or_else(String::new, ToString::to_string)
+}
+
+fn causes(error: &DialError) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source())
 }
 
 fn resolve(parcel: Parcel, waiting: &Waiting) {

@@ -57,6 +57,7 @@ struct Topology<'a> {
     nodes: Vec<Node>,
     gateways: Vec<Gateway>,
     store: StoreKind,
+    tls: Tls,
 }
 
 #[derive(Serialize)]
@@ -68,6 +69,11 @@ struct Node {
 #[derive(Serialize)]
 struct Gateway {
     grpc: String,
+}
+
+#[derive(Serialize)]
+struct Tls {
+    plaintext: bool,
 }
 
 #[derive(Serialize)]
@@ -106,6 +112,7 @@ impl Cluster {
             nodes: listed,
             gateways: vec![gateway],
             store: StoreKind { kind: store },
+            tls: Tls { plaintext: true },
         };
         std::fs::write(cluster.topology(), toml::to_string(&topology)?)?;
         cluster.add_processes(program)?;

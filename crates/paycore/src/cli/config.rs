@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::certs;
 use super::invocation::Invocation;
 use crate::config::{Problem, Topology, check_file};
 use crate::exit::Failure;
@@ -26,6 +27,7 @@ enum Command {
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },
+    Certs(certs::Args),
     /// Show the settings that hold
     #[command(after_help = "Example:\n  paycore config show --origin")]
     Show {
@@ -37,6 +39,7 @@ enum Command {
 
 pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     match &args.command {
+        Command::Certs(args) => certs::run(args, around),
         Command::Validate { files } => validate(files, around),
         Command::Show { origin } => show(*origin, around),
     }

@@ -7,6 +7,7 @@
 mod account;
 mod audit;
 mod balance;
+mod certs;
 mod command;
 mod config;
 mod hold;

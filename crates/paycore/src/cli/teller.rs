@@ -65,7 +65,13 @@ impl<'a> Teller<'a> {
     /// When nobody answers at the endpoint, or the API key cannot be one.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
         let settings = &self.around.settings.client;
-        let connecting = Client::connect(&settings.endpoint);
+        let tls = settings.tls()?;
+        let connecting = async {
+            match tls {
+                None => Client::connect(&settings.endpoint).await,
+                Some(tls) => Client::connect_tls(&settings.endpoint, tls).await,
+            }
+        };
         let Ok(client) = tokio::time::timeout(settings.timeout(), connecting).await else {
             let message = format!("{} does not answer", settings.endpoint);
             return Err(client::Error::NotConnected { message }.into());

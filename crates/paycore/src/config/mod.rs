@@ -13,6 +13,7 @@
 mod layers;
 mod problem;
 pub(crate) mod settings;
+pub(crate) mod tls;
 pub(crate) mod topology;
 
 pub(crate) use layers::{Flag, Layers, check_file, config_home};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
+use crate::exit::Failure;
 use crate::output::{Color, Format};
 
 /// How long one call takes at the most when nothing is said: an election and a retry fit in.
@@ -42,6 +43,12 @@ pub(crate) struct Client {
     pub(crate) api_key: Option<Secret>,
     /// The tenant that an operator acts for.
     pub(crate) tenant: Option<u32>,
+    /// The certificate of the authority that an `https` endpoint is trusted by, as a PEM file.
+    pub(crate) ca: Option<PathBuf>,
+    /// The certificate to show there, if one is asked for, as a PEM file.
+    pub(crate) cert: Option<PathBuf>,
+    /// Its key, likewise.
+    pub(crate) key: Option<PathBuf>,
 }
 
 /// A text that nothing shows.
@@ -81,11 +88,31 @@ impl Default for Client {
             timeout_ms: TIMEOUT_DEFAULT_MS,
             api_key: None,
             tenant: None,
+            ca: None,
+            cert: None,
+            key: None,
         }
     }
 }
 
 impl Client {
+    /// Whom to trust and what to show at an `https` endpoint; `None` for another one.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) fn tls(&self) -> Result<Option<client::Tls>, Failure> {
+        let read =
+            |file: &PathBuf| std::fs::read(file).map_err(|why| Failure::io(file.display(), &why));
+        let Some(ca) = self.ca.as_ref().filter(|_| self.endpoint.starts_with("https:")) else {
+            return Ok(None);
+        };
+        let tls = client::Tls::trusting(&read(ca)?);
+        let Some((cert, key)) = self.cert.as_ref().zip(self.key.as_ref()) else {
+            return Ok(Some(tls));
+        };
+        Ok(Some(tls.showing(&read(cert)?, &read(key)?)))
+    }
+
     /// How long one call may take.
     pub(crate) const fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
@@ -164,13 +191,20 @@ pub(crate) enum LogFormat {
 impl Settings {
     /// What no type can say: values that are well-formed and still cannot work.
     pub(super) fn check(&self) -> Result<(), (&'static str, Problem)> {
-        let Client { endpoint, timeout_ms, .. } = &self.client;
-        let is_http = endpoint
-            .parse::<http::Uri>()
-            .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some());
-        if !is_http {
+        let Client { endpoint, timeout_ms, ca, cert, key, .. } = &self.client;
+        let uri = endpoint.parse::<http::Uri>().ok().filter(|uri| uri.authority().is_some());
+        let scheme = uri.as_ref().and_then(http::Uri::scheme_str);
+        if !matches!(scheme, Some("http" | "https")) {
             let what = format!("`{endpoint}` is no endpoint; one reads http://127.0.0.1:7100");
             return Err(("client.endpoint", Problem::new("client.endpoint", what)));
+        }
+        if scheme == Some("https") && ca.is_none() {
+            let what = "an https endpoint needs `client.ca`, the authority that it is trusted by";
+            return Err(("client.endpoint", Problem::new("client.endpoint", what)));
+        }
+        if cert.is_some() != key.is_some() {
+            let what = "`client.cert` and `client.key` go together";
+            return Err(("client.cert", Problem::new("client.cert", what)));
         }
         if !(1..=TIMEOUT_MAX_MS).contains(timeout_ms) {
             let what = format!("{timeout_ms} ms; a call may take 1 to {TIMEOUT_MAX_MS} ms");

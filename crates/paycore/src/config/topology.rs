@@ -3,6 +3,7 @@
 //! The same file lies on every machine. A process is told which of the nodes it is, and finds everybody else here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::Path;
 
 use figment::Figment;
@@ -11,6 +12,7 @@ use ledger::{SHARDS_MAX, Shards};
 use serde::Deserialize;
 
 use super::problem::{Problem, check_toml};
+use super::tls::Tls;
 
 /// Nodes of one cluster at the most: past nine voters every write waits for five of them, and gains no safety worth it.
 const NODES_MAX: usize = 9;
@@ -39,6 +41,9 @@ pub(crate) struct Topology {
     /// How its nodes keep what they agreed on.
     #[serde(default)]
     pub(crate) store: Store,
+    /// How its processes know one another.
+    #[serde(default)]
+    pub(crate) tls: Tls,
 }
 
 /// One node.
@@ -125,9 +130,10 @@ impl Topology {
     fn read(path: &Path, text: &str) -> Result<Self, Vec<Problem>> {
         let place = path.display();
         check_toml(path, text).map_err(|problem| vec![problem])?;
-        let read: Self = Figment::from(Toml::string(text)).extract().map_err(|error| {
+        let mut read: Self = Figment::from(Toml::string(text)).extract().map_err(|error| {
             error.into_iter().map(|error| Problem::in_file(path, text, &error)).collect::<Vec<_>>()
         })?;
+        read.tls.directory = path.parent().map(Path::to_path_buf).unwrap_or_default();
         let wrong = read.wrong();
         if wrong.is_empty() {
             return Ok(read);
@@ -148,6 +154,15 @@ impl Topology {
     /// Every node's gRPC address by its id.
     pub(crate) fn peers(&self) -> BTreeMap<u64, String> {
         self.nodes.iter().map(|node| (node.id, node.grpc.clone())).collect()
+    }
+
+    /// Whether all of it is on one machine, where nobody else can reach it.
+    pub(crate) fn is_on_loopback(&self) -> bool {
+        self.addresses().all(|(_, address)| {
+            let host = address.rsplit_once(':').map_or(address, |(host, _port)| host);
+            let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+            ip.map_or(host == "localhost", |ip| ip.is_loopback())
+        })
     }
 
     /// How many nodes may die without a write being refused for longer than an election.
@@ -171,6 +186,7 @@ impl Topology {
         }
         wrong.extend(self.wrong_members());
         wrong.extend(self.consensus.wrong());
+        wrong.extend(self.tls.wrong());
         if self.store.checkpoint_log_bytes == 0 || self.store.checkpoint_behind_bytes == 0 {
             wrong.push("`store`: a checkpoint after 0 bytes would never end".to_owned());
         }

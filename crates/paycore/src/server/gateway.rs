@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use gateway::tls::Identity;
 use gateway::{Gateway, GatewayConfig};
 use tokio::net::TcpListener;
 
@@ -30,6 +31,22 @@ pub(crate) struct Args {
     /// Take everybody who can reach this gateway for the operator, even from other machines
     #[arg(long, conflicts_with = "keys")]
     open: bool,
+    /// Do without TLS, even towards other machines
+    #[arg(long)]
+    plaintext: bool,
+}
+
+/// What a gateway is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Its cluster.
+    pub(crate) topology: Topology,
+    /// Where it listens.
+    pub(crate) listen: String,
+    /// Whom it lets in.
+    pub(crate) guests: Guests,
+    /// What it shows, and whom it trusts; `None` for plaintext.
+    pub(crate) identity: Option<Identity>,
 }
 
 /// Whom a gateway lets in.
@@ -59,7 +76,10 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
         (None, true) => Guests::Everybody,
         (None, false) => Guests::ThisMachine,
     };
-    crate::cli::block_on(serve(&topology, (&listen, guests), super::asked_to_stop()))
+    let process = format!("gateway-{}", args.number);
+    let identity = crate::config::tls::identity(&topology, &process, args.plaintext)?;
+    let plan = Plan { topology, listen, guests, identity };
+    crate::cli::block_on(serve(plan, super::asked_to_stop()))
 }
 
 /// Runs a gateway until `asked` is done.
@@ -67,11 +87,11 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
 /// # Errors
 /// When it cannot start, or its server ends by itself.
 pub(crate) async fn serve(
-    topology: &Topology,
-    (listen, guests): (&str, Guests),
+    plan: Plan,
     asked: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
-    let listener = TcpListener::bind(listen)
+    let Plan { topology, listen, guests, identity } = plan;
+    let listener = TcpListener::bind(&listen)
         .await
         .map_err(|why| Failure::io(format!("the gateway cannot listen on {listen}"), &why))?;
     let places = gateway::Topology::everywhere(topology.shards(), &topology.peers());
@@ -79,10 +99,16 @@ pub(crate) async fn serve(
         Gateway::new(GatewayConfig::new(places)).map_err(|why| Failure::config(why.to_string()))?;
     let gateway = match guests {
         Guests::Keys(file) => gateway.with_keys(crate::keys::follow(&file)?),
-        Guests::ThisMachine if !is_private(&listener) => return Err(too_open(listen)),
+        Guests::ThisMachine if !is_private(&listener) => return Err(too_open(&listen)),
         Guests::ThisMachine | Guests::Everybody => gateway,
     };
-    tracing::info!(address = listen, "opened");
+    let gateway = match &identity {
+        None => gateway,
+        Some(identity) => gateway
+            .with_tls(identity, topology.tls.callers())
+            .map_err(|why| Failure::config(why.to_string()))?,
+    };
+    tracing::info!(address = listen, tls = identity.is_some(), "opened");
     let shutdown = async {
         if let Err(why) = asked.await {
             tracing::error!(why = why.message(), "cannot hear signals; stopping");

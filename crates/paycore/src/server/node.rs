@@ -10,12 +10,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use consensus::{CheckpointOptions, Node, NodeConfig, Replica, ReplicaStatus, StopReason, Timing};
-use futures::StreamExt as _;
+use gateway::Shown;
+use gateway::tls::{Door, Guests, Identity, Role};
 use ledger::Shards;
 use shard::{Addresses, Drain, Shard, ShardDoors, Surroundings, shard_server};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
+use tonic::{Request, Status};
 
 use crate::cli::Invocation;
 use crate::config::{StoreKind, Topology};
@@ -23,6 +26,9 @@ use crate::exit::Failure;
 
 /// How long a node that is asked to stop waits for others to take over what it leads.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+
+/// Connections at once: every gateway and every peer has a few.
+const CONNECTIONS_MAX: usize = 4_096;
 
 /// How long it waits for one of them: one that lives needs a round trip and a sync.
 const HEIR_MAX: Duration = Duration::from_secs(1);
@@ -45,6 +51,9 @@ pub(crate) struct Args {
     /// Where the node keeps its log and checkpoints
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Do without TLS, even towards other machines
+    #[arg(long)]
+    plaintext: bool,
 }
 
 /// Runs the node until it is asked to stop, or must.
@@ -58,7 +67,8 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
         .or(settings.node.id)
         .ok_or_else(|| Failure::usage("which node is this? Say --id N, or set node.id"))?;
     let data = args.data.clone().unwrap_or_else(|| settings.node.data_dir.clone());
-    let plan = Plan { topology, id, data, hands_over: true };
+    let identity = crate::config::tls::identity(&topology, &format!("node-{id}"), args.plaintext)?;
+    let plan = Plan { topology, id, data, hands_over: true, identity };
     actix::System::new().block_on(serve(plan, super::asked_to_stop()))
 }
 
@@ -73,6 +83,8 @@ pub(crate) struct Plan {
     pub(crate) data: PathBuf,
     /// Whether it hands over what it leads when it is asked to stop; of no use when all nodes stop together.
     pub(crate) hands_over: bool,
+    /// What it shows, and whom it trusts; `None` for plaintext.
+    pub(crate) identity: Option<Identity>,
 }
 
 impl Plan {
@@ -96,7 +108,31 @@ impl Plan {
             StoreKind::Sled => consensus::StoreKind::Sled,
             StoreKind::Memory => consensus::StoreKind::Memory,
         };
+        config.tls = self.identity.as_ref().map(Identity::dialler);
         config
+    }
+
+    fn door(&self) -> Result<Door, Failure> {
+        let door = self.identity.as_ref().map(|identity| identity.door(Guests::Members));
+        let door = door.transpose().map_err(|why| Failure::config(why.to_string()))?;
+        Ok(door.unwrap_or_default())
+    }
+}
+
+/// Lets nodes alone to the lanes between nodes: who may ask a shard is not thereby a replica of it.
+#[derive(Clone, Copy, Debug)]
+struct NodesAlone {
+    with_tls: bool,
+}
+
+impl Interceptor for NodesAlone {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let role = request.extensions().get::<Shown>().and_then(|shown| shown.role);
+        if !self.with_tls || role == Some(Role::Node) {
+            return Ok(request);
+        }
+        tracing::warn!(?role, "turned a caller away from the lanes between nodes: he is no node");
+        Err(Status::unauthenticated("these lanes are for nodes alone"))
     }
 }
 
@@ -115,6 +151,8 @@ pub(crate) async fn serve(
     let listener = TcpListener::bind(&spec.grpc).await.map_err(|why| {
         Failure::io(format!("node {}: cannot listen on {}", plan.id, spec.grpc), &why)
     })?;
+    let door = plan.door()?;
+    let alone = NodesAlone { with_tls: door.is_tls() };
     let node = Node::open(plan.config()).await.map_err(|why| Failure::internal(why.to_string()))?;
     tracing::info!(node = plan.id, address = %spec.grpc, data = %plan.data.display(), "opened");
 
@@ -122,10 +160,9 @@ pub(crate) async fn serve(
     let doors: shard::Shards = Arc::default();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = consensus::tune(Server::builder())
-        .add_service(node.peer_service())
+        .add_service(InterceptedService::new(node.peer_service(), alone))
         .add_service(shard_server(plan.id, Arc::clone(&doors), Arc::clone(&addresses)));
-    let connections = TcpListenerStream::new(listener)
-        .map(|connection| connection.and_then(|socket| socket.set_nodelay(true).map(|()| socket)));
+    let connections = gateway::connections(listener, CONNECTIONS_MAX, door);
     let serving = tokio::spawn(server.serve_with_incoming_shutdown(connections, async {
         let _ = stopped.await;
     }));
@@ -219,4 +256,24 @@ async fn bequeath(replica: &Replica) {
         }
     }
     tracing::warn!(shard = replica.shard(), "nobody took over the lead");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lanes_between_nodes_are_for_nodes_alone() {
+        let passes = |with_tls, shown: Option<Shown>| {
+            let mut request = Request::new(());
+            shown.map(|shown| request.extensions_mut().insert(shown));
+            NodesAlone { with_tls }.call(request).is_ok()
+        };
+        let shown = |role| Some(Shown { role });
+        assert!(passes(true, shown(Some(Role::Node))));
+        for other in [shown(Some(Role::Gateway)), shown(Some(Role::Client)), shown(None), None] {
+            assert!(!passes(true, other), "{other:?}");
+        }
+        assert!(passes(false, shown(None)));
+    }
 }

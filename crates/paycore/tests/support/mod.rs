@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tonic::transport::Endpoint;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use wire::proto::cluster::read_reply::Answer;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::shard_client::ShardClient;
@@ -50,6 +50,8 @@ pub(crate) struct Cluster {
     nodes: BTreeMap<u64, Child>,
     gateway: Option<Child>,
     pub(crate) endpoint: String,
+    /// How a gateway of a cluster with TLS speaks to its nodes.
+    tls: Option<ClientTlsConfig>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -65,6 +67,40 @@ impl Cluster {
         more: &str,
         flags: impl FnOnce(&Path) -> Vec<String>,
     ) -> Self {
+        let mut cluster = Self::lay_out(file, |text| text + more);
+        cluster.start_all(flags);
+        cluster
+    }
+
+    /// The same with TLS and certificates of its own. `clients` says whether callers must show one.
+    pub(crate) fn start_tls(file: &str, clients: &str) -> Self {
+        let section = format!(
+            "ca = \"certs/ca.pem\"\ncert = \"certs/{{id}}.pem\"\nkey = \"certs/{{id}}.key\"\n\
+             clients = \"{clients}\"\n"
+        );
+        let mut cluster = Self::lay_out(file, |text| text.replace("plaintext = true\n", &section));
+        cluster.make_certs("certs");
+        let read =
+            |name: &str| std::fs::read(cluster.home.path().join("certs").join(name)).unwrap();
+        let identity = Identity::from_pem(read("gateway-1.pem"), read("gateway-1.key"));
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("ca.pem")));
+        cluster.tls = Some(tls.identity(identity));
+        cluster.start_all(|_| Vec::new());
+        cluster
+    }
+
+    /// Makes an authority and certificates for everybody, in a directory of the cluster's.
+    pub(crate) fn make_certs(&self, directory: &str) {
+        let words = ["config", "certs", "--out", directory, "--topology", "cluster.toml"];
+        assert!(self.process().args(words).output().unwrap().status.success());
+    }
+
+    /// Where a node listens.
+    pub(crate) fn address(&self, id: u64) -> String {
+        self.addresses[&id].clone()
+    }
+
+    fn lay_out(file: &str, edit: impl FnOnce(String) -> String) -> Self {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cluster-config");
         let mut text = std::fs::read_to_string(dir.join(file)).unwrap();
         let mut moved = BTreeMap::new();
@@ -76,7 +112,7 @@ impl Cluster {
                 text = text.replace(&old, &format!("\"{}\"", new.local_addr().unwrap()));
             }
         }
-        text.push_str(more);
+        let text = edit(text);
         let home = tempfile::tempdir().unwrap();
         let topology = home.path().join("cluster.toml");
         std::fs::write(&topology, text).unwrap();
@@ -84,19 +120,21 @@ impl Cluster {
         let addresses = (1..).zip(moved.into_values()).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let nodes = BTreeMap::new();
-        let mut cluster =
-            Self { home, topology, addresses, nodes, gateway: None, endpoint, runtime };
-        for id in cluster.ids() {
-            cluster.start_node(id);
+        let (gateway, tls) = (None, None);
+        Self { home, topology, addresses, nodes, gateway, endpoint, tls, runtime }
+    }
+
+    fn start_all(&mut self, flags: impl FnOnce(&Path) -> Vec<String>) {
+        for id in self.ids() {
+            self.start_node(id);
         }
-        let topology = cluster.topology.to_str().unwrap().to_owned();
-        let flags = flags(cluster.home.path());
+        let topology = self.topology.to_str().unwrap().to_owned();
+        let flags = flags(self.home.path());
         let mut words = vec!["gateway", "--topology", &topology];
         words.extend(flags.iter().map(String::as_str));
-        let gateway = cluster.spawn("gateway", &words);
-        cluster.gateway = Some(gateway);
-        until("the gateway opens its door", || TcpStream::connect(&cluster.endpoint).ok());
-        cluster
+        let gateway = self.spawn("gateway", &words);
+        self.gateway = Some(gateway);
+        until("the gateway opens its door", || TcpStream::connect(&self.endpoint).ok());
     }
 
     /// Every node's id.
@@ -151,7 +189,12 @@ impl Cluster {
 
     /// How a node says it does, if it answers.
     pub(crate) fn status(&self, id: u64) -> Option<ReplicaStatus> {
-        let address = Endpoint::from_shared(format!("http://{}", self.addresses[&id])).unwrap();
+        let scheme = self.scheme();
+        let address = Endpoint::from_shared(format!("{scheme}://{}", self.addresses[&id])).unwrap();
+        let address = match &self.tls {
+            Some(tls) => address.tls_config(tls.clone()).unwrap(),
+            None => address,
+        };
         self.runtime.block_on(async {
             let mut node = ShardClient::new(address.connect().await.ok()?);
             let question = Some(Question::Status(StatusQuestion {}));
@@ -190,7 +233,14 @@ impl Cluster {
     /// A command line of the project's, which speaks to the gateway.
     pub(crate) fn command(&self, words: &str) -> Command {
         let mut command = self.process();
-        command.env("PAYCORE__CLIENT__ENDPOINT", format!("http://{}", self.endpoint));
+        let endpoint = format!("{}://{}", self.scheme(), self.endpoint);
+        command.env("PAYCORE__CLIENT__ENDPOINT", endpoint);
+        if self.tls.is_some() {
+            for (setting, file) in [("CA", "ca.pem"), ("CERT", "admin.pem"), ("KEY", "admin.key")] {
+                let file = self.home.path().join("certs").join(file);
+                command.env(format!("PAYCORE__CLIENT__{setting}"), file);
+            }
+        }
         command.args(words.split_whitespace());
         command
     }
@@ -219,6 +269,10 @@ impl Cluster {
         );
         let (code, _, err) = self.run(&words);
         assert_eq!(code, 0, "{err}");
+    }
+
+    const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     fn spawn(&self, name: &str, args: &[&str]) -> Child {
