@@ -7,9 +7,12 @@ use std::{env, fs};
 mod catalogue;
 
 /// The public package, which reflection shows, and what travels inside the cluster, which it does not.
-const PACKAGES: [(&str, &str); 2] = [
-    ("proto/paycore/v1/payments.proto", "public.bin"),
-    ("proto/paycore/cluster/v1/shard.proto", "cluster.bin"),
+const PACKAGES: [(&[&str], &str); 2] = [
+    (&["proto/paycore/v1/payments.proto"], "public.bin"),
+    (
+        &["proto/paycore/cluster/v1/shard.proto", "proto/paycore/cluster/v1/cluster.proto"],
+        "cluster.bin",
+    ),
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,9 +21,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=catalogue.toml");
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
-    for (root, descriptors) in PACKAGES {
+    for (roots, descriptors) in PACKAGES {
         let mut compiler = protox::Compiler::new(["proto"])?;
-        compiler.include_imports(true).include_source_info(true).open_file(root)?;
+        compiler.include_imports(true).include_source_info(true).open_files(roots)?;
         fs::write(out.join(descriptors), compiler.encode_file_descriptor_set())?;
         // Inside the cluster, records and answers stay where the socket put them.
         tonic_prost_build::configure()
