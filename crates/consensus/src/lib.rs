@@ -40,6 +40,7 @@ mod offload;
 mod placement;
 mod raft;
 mod reads;
+mod register;
 mod replica;
 mod roster;
 mod snapshot;
@@ -54,7 +55,10 @@ pub use checkpoint::CheckpointOptions;
 pub use clock::{Clock, ClockAlarm, ClusterClock, Reading, SystemClocks, TimeSource};
 pub use config::{NodeConfig, StoreKind, Timing};
 pub use leadership::Leadership;
-pub use node::{Ground, Node, OpenError};
+pub use node::{
+    AddressBook, Change, ChangeError, Changed, DrainError, Ground, Node, OpenError, Overview,
+    PeerOverview, Replicas,
+};
 pub use offload::Offload;
 pub use reads::ReadError;
 pub use replica::{Applied, BATCH_BYTES_MAX, ProposeError, Refused, Replica, ReplicaStatus};

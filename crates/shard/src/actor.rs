@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture,
+};
 use bytes::Bytes;
 use consensus::{Leadership, ProposeError, Refused, Replica};
 use hashbrown::HashMap;
@@ -26,14 +28,14 @@ const TICK: Duration = Duration::from_millis(20);
 /// Messages that may wait for the shard: frames of all its gateways' streams, each of which has a bound of its own.
 const MAILBOX_MAX: usize = 16_384;
 
-/// Where the other nodes' doors are, by node id.
-pub type Addresses = std::collections::BTreeMap<u64, String>;
+/// Where the other nodes' doors are, as the cluster changes.
+pub type Addresses = consensus::AddressBook;
 
 /// One shard on this node.
 pub struct Shard {
     replica: Arc<Replica>,
     place: (Shards, u16),
-    addresses: Arc<Addresses>,
+    addresses: Addresses,
     started: Instant,
     leadership: Leadership,
     reigns: u64,
@@ -50,11 +52,7 @@ impl Shard {
     /// # Panics
     /// Outside an actix system.
     #[must_use]
-    pub fn start(
-        replica: Arc<Replica>,
-        place: (Shards, u16),
-        addresses: Arc<Addresses>,
-    ) -> Addr<Self> {
+    pub fn start(replica: Arc<Replica>, place: (Shards, u16), addresses: Addresses) -> Addr<Self> {
         let leadership = *replica.leadership().borrow();
         let shard = Self {
             replica,
@@ -142,7 +140,7 @@ impl Shard {
 
     fn leader(&self) -> Option<Leader> {
         let node_id = self.leadership.leader?;
-        let address = self.addresses.get(&node_id)?.clone();
+        let address = self.addresses.get(node_id)?;
         Some(Leader { node_id, address })
     }
 
@@ -228,7 +226,12 @@ impl Actor for Shard {
         actix::spawn(async move {
             loop {
                 let now = *leadership.borrow_and_update();
-                if address.send(Led(now)).await.is_err() || leadership.changed().await.is_err() {
+                if address.send(Led(now)).await.is_err() {
+                    break;
+                }
+                if leadership.changed().await.is_err() {
+                    // The replica has ended: with its node, or because the node keeps it no more.
+                    address.do_send(Ended);
                     break;
                 }
             }
@@ -247,6 +250,20 @@ impl Handler<Led> for Shard {
 
     fn handle(&mut self, Led(leadership): Led, context: &mut Self::Context) {
         self.led_by(leadership, context);
+    }
+}
+
+/// There is no replica any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Ended;
+
+impl Handler<Ended> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, _: Ended, context: &mut Self::Context) {
+        self.end_reign(Failure::NoLeader, context);
+        context.stop();
     }
 }
 

@@ -17,6 +17,7 @@ mod actor;
 mod desk;
 mod flights;
 mod frames;
+mod operations;
 mod pending;
 mod places;
 mod proposer;
@@ -25,5 +26,6 @@ mod service;
 
 pub use actor::{Addresses, Drain, Shard};
 pub use desk::{Desk, Effect, FrameIn, Run, SessionId};
+pub use operations::cluster_server;
 pub use proposer::Entry;
 pub use service::{ShardDoors, Shards, shard_server};

@@ -62,6 +62,7 @@ pub(crate) async fn dial(
                     && status.code() == OTHER_DISK
                 {
                     link.set_turned_away();
+                    roster.tell();
                 }
                 tracing::debug!(peer = link.peer, ?lane, %error, "lane is down");
                 pause = pause.saturating_mul(2).min(PAUSE_MAX);
@@ -106,7 +107,9 @@ async fn run(link: &Link, lane: Lane, roster: &Roster) -> Result<(), DialError> 
         let mut inbound = client.lane(outbound).await?.into_inner();
         let parcel = inbound.message().await?.ok_or(DialError::Ended)?;
         let greeting = parcel.greeting.ok_or(DialError::Ended)?;
-        roster.admit_listener(link.peer, &greeting)?;
+        let found = roster.admit_listener(link.peer, &greeting);
+        link.set_found(found);
+        found?;
         Ok::<_, DialError>(inbound)
     };
     let mut inbound =
