@@ -6,6 +6,7 @@
 
 mod account;
 mod balance;
+mod cluster;
 mod command;
 mod config;
 mod hold;
