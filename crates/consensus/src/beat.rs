@@ -67,8 +67,8 @@ fn foreign(desk: &Desk, peer: u64) -> Vec<Foreign> {
         let is_settled = committed.log_id() == metrics.membership_config.log_id();
         let leads = metrics.state == ServerState::Leader;
         let index = committed.log_id().as_ref().filter(|_| leads && is_settled)?.index;
-        let (group, term) = (host.shard.number, metrics.vote.leader_id.term);
-        committed.get_node(&peer).is_none().then_some(Foreign { group, term, index })
+        let group = host.shard.number;
+        committed.get_node(&peer).is_none().then_some(Foreign { group, index })
     });
     said.collect()
 }

@@ -50,16 +50,14 @@ impl Host {
         !self.log.is_pristine() || self.shard.state.mark().is_some()
     }
 
-    /// Whether this node is no member of the group, by the word of its leader. A later membership, committed or not,
-    /// may have it back.
-    fn is_foreign(&self, node: u64, said: &Foreign) -> bool {
+    /// Whether this node is no member of the group, by the word of a leader. A later membership, committed or not, may
+    /// have it back. Whose word it is does not matter: what is committed stays true.
+    pub(crate) fn is_foreign(&self, node: u64, said: &Foreign) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let newest = metrics.membership_config.log_id().as_ref().map_or(0, |at| at.index);
-        let is_member =
-            metrics.membership_config.membership().nodes().any(|(member, _)| *member == node);
-        said.term >= metrics.vote.leader_id.term
-            && (newest < said.index || (newest == said.index && !is_member))
+        let membership = &metrics.membership_config;
+        let newest = membership.log_id().as_ref().map_or(0, |at| at.index);
+        newest < said.index || (newest == said.index && membership.get_node(&node).is_none())
     }
 }
 
@@ -69,7 +67,7 @@ pub(crate) enum Call {
     /// A leader sends entries of a group that does not run here.
     Join(u16),
     /// A leader says that this node is no member of a group that runs here.
-    Leave(u16),
+    Leave(Foreign),
 }
 
 /// Calls that may wait. Leaders repeat them.
@@ -264,7 +262,7 @@ impl Desk {
         for said in &beat.foreign {
             let host = self.host(said.group);
             if host.is_some_and(|host| host.is_foreign(self.roster.node, said)) {
-                self.call(Call::Leave(said.group));
+                self.call(Call::Leave(*said));
             }
         }
         let may_lead = self.clock.may_lead() && !*self.is_drained.borrow();

@@ -116,8 +116,6 @@ pub(crate) struct Beat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Foreign {
     pub(crate) group: u16,
-    /// The leader's term.
-    pub(crate) term: u64,
     /// The entry of the membership that says so. It is committed.
     pub(crate) index: u64,
 }

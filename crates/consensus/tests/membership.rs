@@ -128,7 +128,11 @@ async fn what_is_so_already_is_done_already_and_what_cannot_be_is_refused() {
         "a voter is not let go"
     );
     let nobody = Change::AddLearner { node: 9, address: "127.0.0.1:1".to_owned() };
-    assert_eq!(cluster.change(0, nobody).await, Err(ChangeError::Unreachable(9)));
+    let node = &cluster.nodes[&leader].node;
+    let (first, second) =
+        tokio::join!(node.change(0, nobody), node.change(0, Change::Lead { node: other }));
+    assert_eq!(first, Err(ChangeError::Unreachable(9)));
+    assert_eq!(second, Err(ChangeError::UnderWay), "one change at a time");
     let asked = cluster.nodes[&other].node.change(0, Change::Lead { node: other }).await;
     assert_eq!(asked, Err(ChangeError::NotLeader { leader: Some(leader) }));
 

@@ -27,6 +27,9 @@ use crate::transport::Lane;
 /// How long a change may take before its asker is told that nobody knows yet. Two commits, each a round trip and a sync.
 const CHANGE_MAX: Duration = Duration::from_secs(10);
 
+/// How long a voter that is asked to lead may take: an election, and an entry of its own.
+const LEAD_MAX: Duration = Duration::from_secs(5);
+
 /// How long a node that is to join may take to be reached.
 const REACH_MAX: Duration = Duration::from_secs(5);
 const REACH_LOOK: Duration = Duration::from_millis(25);
@@ -299,14 +302,18 @@ impl Site {
         now.is_close(node)?;
         let stopped = |_| ChangeError::Unknown;
         host.raft.trigger().transfer_leader(node).await.map_err(stopped)?;
-        let mut server = host.raft.server_metrics();
-        loop {
-            if server.borrow_watched().current_leader == Some(node) {
-                return Ok(DONE);
-            }
-            server.changed().await.map_err(|_| ChangeError::Unknown)?;
-        }
+        // Should it not take over, an election will find somebody; then this may be asked for again.
+        let led = timeout(LEAD_MAX, led_by(host, node)).await;
+        led.unwrap_or(Err(ChangeError::Unknown))
     }
+}
+
+async fn led_by(host: &Host, node: u64) -> Result<Changed, ChangeError> {
+    let mut server = host.raft.server_metrics();
+    while server.borrow_watched().current_leader != Some(node) {
+        server.changed().await.map_err(|_| ChangeError::Unknown)?;
+    }
+    Ok(DONE)
 }
 
 fn refused(node: u64, away: TurnedAway) -> ChangeError {

@@ -20,6 +20,8 @@ use super::open::{OpenError, open_shard};
 use crate::desk::Call;
 use crate::log_store::LogStore;
 use crate::machine::Shard;
+use crate::messages::Foreign;
+use crate::replica::Replica;
 use crate::stop::StopReason;
 
 /// How long a last checkpoint may take. Without it the node's log keeps what the group had.
@@ -36,7 +38,7 @@ pub(super) async fn run(site: Arc<Site>, mut calls: mpsc::Receiver<Call>) {
         let Some(call) = call else { return };
         let done = match call {
             Call::Join(group) => site.join(group).await,
-            Call::Leave(group) => site.leave(group).await,
+            Call::Leave(said) => site.leave(&said).await,
         };
         if done.is_err() {
             // The node stops, and has said why.
@@ -70,13 +72,15 @@ impl Site {
     }
 
     /// Ends a group of which this node is no member any more, and lets its memory go.
-    async fn leave(&self, group: u16) -> Result<(), StopReason> {
+    async fn leave(&self, said: &Foreign) -> Result<(), StopReason> {
+        let group = said.group;
         let Some(replica) = self.replicas.borrow().get(&group).cloned() else { return Ok(()) };
-        tracing::info!(node = self.config.node_id, group, "leaves a group");
-        let covered = tokio::time::timeout(CHECKPOINT_MAX, replica.checkpoint()).await;
-        if !matches!(covered, Ok(Ok(_))) {
-            tracing::warn!(group, ?covered, "no last checkpoint");
+        if !replica.host.is_foreign(self.config.node_id, said) {
+            // It was had back meanwhile.
+            return Ok(());
         }
+        tracing::info!(node = self.config.node_id, group, "leaves a group");
+        cover(&replica).await;
         self.desk.trace(group);
         self.peers.roster.set_left(group, true);
         self.keep_roster().await?;
@@ -101,6 +105,19 @@ impl Site {
         purged.map_err(|error| {
             self.refuse(StopReason::Raft { shard: shard.number, error: error.to_string().into() })
         })
+    }
+}
+
+/// Makes a last checkpoint, unless the newest one covers everything.
+async fn cover(replica: &Replica) {
+    let state = &replica.host.shard.state;
+    let covered = state.mark().map_or(0, |mark| mark.index);
+    if covered >= state.applied_index() {
+        return;
+    }
+    let made = tokio::time::timeout(CHECKPOINT_MAX, replica.checkpoint()).await;
+    if !matches!(made, Ok(Ok(_))) {
+        tracing::warn!(shard = replica.shard(), ?made, "no last checkpoint");
     }
 }
 
