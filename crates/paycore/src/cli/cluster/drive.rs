@@ -20,6 +20,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const NOT_NOW: [&str; 5] =
     ["NO_LEADER", "CHANGE_UNDER_WAY", "REPLICA_BEHIND", "OUTCOME_UNKNOWN", "NODE_MUST_NOT_LEAD"];
 
+/// Codes that say "not now" of what may also be wrong for good: connections between busy nodes break and come back.
+const PERHAPS_LATER: [&str; 2] = ["NODE_UNREACHABLE", "QUORUM_AT_RISK"];
+
+/// How long such a thing is waited for within one step.
+const PERHAPS_MAX: Duration = Duration::from_secs(20);
+
 /// Who carries plans out.
 pub(super) struct Operator {
     known: BTreeMap<u64, String>,
@@ -242,6 +248,7 @@ impl Operator {
 
     /// Brings a step to its end: looks, does the next thing, and looks again.
     async fn complete(&mut self, step: Step) -> Result<(), Failure> {
+        let mut perhaps_until = None;
         loop {
             let view = self.look().await?;
             // Whom the nodes name now may be all that is left when the others have gone.
@@ -255,29 +262,34 @@ impl Operator {
                     let what = format!("{step}: nobody else may lead");
                     return Err(Failure::coded("NO_HEIR", what));
                 }
-                Next::Ask(ask) => self.ask(&view, step, &ask).await?,
+                Next::Ask(ask) => self.ask(&view, step, &ask, &mut perhaps_until).await?,
             }
         }
     }
 
-    async fn ask(&self, view: &View, step: Step, ask: &Ask) -> Result<(), Failure> {
+    async fn ask(
+        &self,
+        view: &View,
+        step: Step,
+        ask: &Ask,
+        perhaps_until: &mut Option<Instant>,
+    ) -> Result<(), Failure> {
         let leader = view.shards.get(&step.shard()).and_then(|shard| shard.leader);
         let seen = leader.and_then(|leader| view.nodes.get(&leader));
         let Some(seen) = seen else { return self.pause("a shard has no leader").await };
-        match door::change(&seen.address, step.shard(), ask).await {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.code().is_some_and(|code| NOT_NOW.contains(&code)) => {
-                self.pause(&format!("{step}: {failure}")).await
-            }
-            // The leader went between the look and the question.
-            Err(failure) if failure.code() == Some("NODE_UNREACHABLE") && !is_up(seen).await => {
-                self.pause(&format!("{step}: {failure}")).await
-            }
-            Err(failure) => {
-                let what = format!("{step}: {}", failure.message());
-                Err(failure.saying(what))
-            }
+        let Err(failure) = door::change(&seen.address, step.shard(), ask).await else {
+            *perhaps_until = None;
+            return Ok(());
+        };
+        let is_one_of = |codes: &[&str]| failure.code().is_some_and(|code| codes.contains(&code));
+        let now = Instant::now();
+        let is_later = is_one_of(&PERHAPS_LATER)
+            && *perhaps_until.get_or_insert(now.checked_add(PERHAPS_MAX).unwrap_or(now)) > now;
+        let what = format!("{step}: {}", failure.message());
+        if is_later || is_one_of(&NOT_NOW) {
+            return self.pause(&what).await;
         }
+        Err(failure.saying(what))
     }
 
     /// Waits a little; when there is no time left, what for is said.
@@ -290,8 +302,4 @@ impl Operator {
         tokio::time::sleep(LOOK_EVERY).await;
         Ok(())
     }
-}
-
-async fn is_up(seen: &super::view::Seen) -> bool {
-    door::look(&seen.address).await.is_some()
 }
