@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use crate::clock::ClockAlarm;
 use crate::codec;
 use crate::desk::{Desk, Host};
-use crate::messages::{Beat, BeatAnswer};
-use crate::transport::{Kind, Lane, Link, Message};
+use crate::messages::{Beat, BeatAnswer, Foreign};
+use crate::transport::{Kind, Lane, Link, Message, Peers};
 use crate::witness::Promise;
 
 /// Between two beats to the same peer.
@@ -39,11 +39,15 @@ pub(crate) async fn beat(desk: Arc<Desk>, link: Arc<Link>, mut stop: watch::Rece
                 .iter()
                 .map(|host| (host.shard.number, host.shard.state.digests().newest()))
                 .collect(),
+            foreign: foreign(&desk, link.peer),
         };
         let question = Message::question(NO_GROUP, Kind::Beat, codec::encode(&beat));
         let answer = link.call(Lane::Control, question, ANSWER_TIMEOUT).await;
         match answer.map(|answer| codec::decode::<BeatAnswer>(&answer)) {
-            Ok(Ok(answer)) => desk.clock.heard(link.peer, answer.wall_ms, sent),
+            Ok(Ok(answer)) => {
+                desk.clock.heard(link.peer, answer.wall_ms, sent);
+                link.set_may_lead(answer.may_lead);
+            }
             Ok(Err(error)) => {
                 tracing::error!(peer = link.peer, %error, "an answer that cannot be read");
             }
@@ -53,13 +57,30 @@ pub(crate) async fn beat(desk: Arc<Desk>, link: Arc<Link>, mut stop: watch::Rece
     }
 }
 
+/// The groups that this node leads and the peer is no member of. Only what is committed counts, and nothing while a change
+/// is under way.
+fn foreign(desk: &Desk, peer: u64) -> Vec<Foreign> {
+    let said = desk.hosts().into_iter().filter_map(|host| {
+        let metrics = host.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let committed = &metrics.committed_membership_config;
+        let is_settled = committed.log_id() == metrics.membership_config.log_id();
+        let leads = metrics.state == ServerState::Leader;
+        let index = committed.log_id().as_ref().filter(|_| leads && is_settled)?.index;
+        let group = host.shard.number;
+        committed.get_node(&peer).is_none().then_some(Foreign { group, index })
+    });
+    said.collect()
+}
+
 /// Looks after this node's own groups in the same rhythm, until the node stops.
-pub(crate) async fn tend(desk: Arc<Desk>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn tend(desk: Arc<Desk>, peers: Arc<Peers>, mut stop: watch::Receiver<bool>) {
     let mut alarm_before = None;
     while !*stop.borrow() {
         // Reading the clock is what settles it.
         let _now = desk.clock.now();
-        let may_lead = desk.clock.may_lead();
+        let is_drained = *desk.is_drained.borrow();
+        let may_lead = desk.clock.may_lead() && !is_drained;
         let alarm = desk.clock.alarm();
         if alarm.is_some() && alarm_before.is_none() {
             tracing::error!(?alarm, "clocks");
@@ -70,8 +91,8 @@ pub(crate) async fn tend(desk: Arc<Desk>, mut stop: watch::Receiver<bool>) {
             host.raft.runtime_config().elect(may_lead);
             // Who has heard no other clock does not stand for election; only a clock that is known to be wrong is a
             // reason to give up a lead.
-            if matches!(alarm, Some(ClockAlarm::Off { .. })) {
-                hand_over(&desk, &host).await;
+            if is_drained || matches!(alarm, Some(ClockAlarm::Off { .. })) {
+                hand_over(&peers, &host).await;
             }
         }
         pause(&mut stop).await;
@@ -104,8 +125,8 @@ fn note_acknowledgements(desk: &Desk, host: &Host) {
     }
 }
 
-/// A leader that should not lead asks its best follower to.
-async fn hand_over(desk: &Desk, host: &Host) {
+/// A leader that should not lead asks the best follower to that may.
+async fn hand_over(peers: &Peers, host: &Host) {
     let best = {
         let metrics = host.raft.metrics();
         let metrics = metrics.borrow_watched();
@@ -116,13 +137,21 @@ async fn hand_over(desk: &Desk, host: &Host) {
         let matched = metrics.replication.iter().flatten();
         matched
             .filter(|(node, matched)| {
-                **node != desk.roster.node && voters.contains(node) && matched.is_some()
+                **node != peers.roster.node
+                    && voters.contains(node)
+                    && matched.is_some()
+                    && peers.link(**node).may_lead()
+                    && peers.link(**node).is_up(Lane::Control)
             })
             .max_by_key(|(_, matched)| **matched)
             .map(|(node, _)| *node)
     };
     if let Some(best) = best {
-        tracing::error!(shard = host.shard.number, to = best, "this clock is wrong: handing over");
+        tracing::warn!(
+            shard = host.shard.number,
+            to = best,
+            "this node should not lead: handing over"
+        );
         let _stopped = host.raft.trigger().transfer_leader(best).await;
     }
 }

@@ -139,6 +139,11 @@ impl Clock {
         Self { nodes, peers, shown, started_from, jump_accepted: false }
     }
 
+    /// The cluster has grown or shrunk.
+    pub fn set_nodes(&mut self, nodes: usize) {
+        self.nodes = nodes;
+    }
+
     /// Tells the newest log time of a cluster that was there before: the first reading is judged by it.
     pub fn start_from(&mut self, log_time: Time) {
         self.started_from = Some(log_time);
@@ -319,6 +324,11 @@ impl ClusterClock {
     /// Tells the newest log time on this node's disk, before anybody asks for the time.
     pub(crate) fn start_from(&self, log_time: Time) {
         self.clock().start_from(log_time);
+    }
+
+    /// The cluster has grown or shrunk.
+    pub(crate) fn set_nodes(&self, nodes: usize) {
+        self.clock().set_nodes(nodes);
     }
 
     /// Takes in the answer of another node to a question sent at `sent`.

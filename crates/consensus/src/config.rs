@@ -22,6 +22,8 @@ pub struct NodeConfig {
     pub shards: Shards,
     /// Replicas of each shard in a new cluster, as far as there are nodes.
     pub replicas: usize,
+    /// The cluster exists, and the node joins it: it keeps nothing before a leader sends it something, and makes no group.
+    pub joins: bool,
     /// Where checkpoints are kept.
     pub store: StoreKind,
     /// When checkpoints are made.
@@ -49,6 +51,7 @@ impl NodeConfig {
             peers,
             shards,
             replicas: REPLICAS,
+            joins: false,
             store: StoreKind::default(),
             checkpoint: CheckpointOptions::default(),
             log: log::Options::default(),

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
 use openraft::error::Fatal;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::ClusterClock;
 use crate::codec::{self, CodecError};
@@ -13,7 +14,7 @@ use crate::digest;
 use crate::log_store::LogStore;
 use crate::machine::Shard;
 use crate::mail;
-use crate::messages::{AppendAnswer, AppendRequest, Beat, BeatAnswer, Recalled};
+use crate::messages::{AppendAnswer, AppendRequest, Beat, BeatAnswer, Foreign, Recalled};
 use crate::raft::{DiskId, Group, Raft, Snapshot, TransferRequest, VoteRequest};
 use crate::roster::Roster;
 use crate::snapshot::{InstallRequest, Receiver};
@@ -23,18 +24,55 @@ use crate::transport::{Kind, Refusal};
 use crate::witness::{Promise, Witness};
 
 /// A group that runs on this node.
-#[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) raft: Raft,
     pub(crate) shard: Shard,
+    log: LogStore,
     receiver: tokio::sync::Mutex<Receiver>,
+    /// Held while its membership is being changed by this node.
+    pub(crate) change: tokio::sync::Mutex<()>,
+    /// Turns true when the group ends here, with its node or without it.
+    pub(crate) ends: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("shard", &self.shard.number).finish_non_exhaustive()
+    }
 }
 
 impl Host {
-    pub(crate) fn new(raft: Raft, shard: Shard) -> Self {
-        Self { raft, shard, receiver: tokio::sync::Mutex::default() }
+    pub(crate) fn new(raft: Raft, shard: Shard, log: LogStore) -> Self {
+        let (receiver, change) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
+        Self { raft, shard, log, receiver, change, ends: watch::Sender::new(false) }
+    }
+
+    fn has_trace(&self) -> bool {
+        !self.log.is_pristine() || self.shard.state.mark().is_some()
+    }
+
+    /// Whether this node is no member of the group, by the word of a leader. A later membership, committed or not, may
+    /// have it back. Whose word it is does not matter: what is committed stays true.
+    pub(crate) fn is_foreign(&self, node: u64, said: &Foreign) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = &metrics.membership_config;
+        let newest = membership.log_id().as_ref().map_or(0, |at| at.index);
+        newest < said.index || (newest == said.index && membership.get_node(&node).is_none())
     }
 }
+
+/// What a leader's word means for the groups that run here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// A leader sends entries of a group that does not run here.
+    Join(u16),
+    /// A leader says that this node is no member of a group that runs here.
+    Leave(Foreign),
+}
+
+/// Calls that may wait. Leaders repeat them.
+const CALLS_MAX: usize = 128;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +86,14 @@ pub(crate) struct Desk {
     pub(crate) roster: Arc<Roster>,
     pub(crate) witness: Arc<Witness>,
     pub(crate) clock: Arc<ClusterClock>,
-    /// What is on the disk, by group, whether or not the group runs yet.
-    pub(crate) kept: BTreeMap<u16, (LogStore, Shard)>,
     hosts: RwLock<BTreeMap<u16, Arc<Host>>>,
     /// Who reads the letters to this node's shards.
     pub(crate) mailbox: mail::Slot,
+    /// The groups of which this node had anything when it was opened, or has left.
+    traces: RwLock<BTreeSet<u16>>,
+    calls: mpsc::Sender<Call>,
+    /// An operator wants nothing led from here.
+    pub(crate) is_drained: watch::Sender<bool>,
     /// Turns true when the node goes down: the lanes to it end then.
     pub(crate) going_down: watch::Receiver<bool>,
 }
@@ -64,15 +105,19 @@ impl std::fmt::Debug for Desk {
 }
 
 impl Desk {
+    /// A desk without groups, and the calls that come in at it.
     pub(crate) fn new(
         roster: Arc<Roster>,
         witness: Arc<Witness>,
         clock: Arc<ClusterClock>,
-        kept: BTreeMap<u16, (LogStore, Shard)>,
         going_down: watch::Receiver<bool>,
-    ) -> Self {
-        let (hosts, mailbox) = (RwLock::default(), mail::Slot::new());
-        Self { roster, witness, clock, kept, hosts, mailbox, going_down }
+    ) -> (Self, mpsc::Receiver<Call>) {
+        let (calls, coming) = mpsc::channel(CALLS_MAX);
+        let (hosts, traces) = (RwLock::default(), RwLock::default());
+        let (mailbox, is_drained) = (mail::Slot::new(), watch::Sender::new(false));
+        let desk =
+            Self { roster, witness, clock, hosts, traces, mailbox, calls, is_drained, going_down };
+        (desk, coming)
     }
 
     /// Opens the desk for a group.
@@ -91,12 +136,36 @@ impl Desk {
         self.hosts.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// The groups that have no vote, no entry and no checkpoint on this node's disk.
-    pub(crate) fn pristine(&self) -> BTreeSet<u16> {
-        let is_pristine =
-            |(log, shard): &(LogStore, Shard)| log.is_pristine() && shard.state.mark().is_none();
-        let kept = self.kept.iter().filter(|(_, kept)| is_pristine(kept));
-        kept.map(|(group, _)| *group).collect()
+    /// Closes the desk for a group.
+    pub(crate) fn close(&self, group: u16) {
+        self.hosts.write().unwrap_or_else(PoisonError::into_inner).remove(&group);
+    }
+
+    /// Notes that this node has something of a group that may not run.
+    pub(crate) fn trace(&self, group: u16) {
+        self.traces.write().unwrap_or_else(PoisonError::into_inner).insert(group);
+    }
+
+    /// The groups of which this node has anything: a vote, an entry, a checkpoint, or the memory of having left.
+    pub(crate) fn traces(&self) -> BTreeSet<u16> {
+        let mut traces = self.traces.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let hosts = self.hosts();
+        traces.extend(hosts.iter().filter(|host| host.has_trace()).map(|host| host.shard.number));
+        traces
+    }
+
+    /// A leader sent something for a group that does not run here: it is to be opened.
+    pub(crate) fn wanted_by_leader(&self, group: u32) {
+        if let Ok(group) = u16::try_from(group)
+            && self.roster.has_shard(group)
+        {
+            self.call(Call::Join(group));
+        }
+    }
+
+    fn call(&self, call: Call) {
+        // What does not fit is said again: by a leader's next entries, or by its next beat.
+        let _full = self.calls.try_send(call);
     }
 
     /// Answers anything but entries, which have their own way in.
@@ -113,16 +182,19 @@ impl Desk {
             Kind::Heartbeat => self.heartbeat(group, &head, bodies).await,
             Kind::Vote => self.vote(asker, group, &head).await,
             Kind::PreVote => {
-                let answer = self.running(group)?.raft.pre_vote(read(&head)?).await;
+                let answer = self.running_or_new(group)?.raft.pre_vote(read(&head)?).await;
                 Ok(codec::encode(&answer.map_err(|_stopped| Refusal::NotRunning)?))
             }
             Kind::Transfer => {
                 let request: TransferRequest = read(&head)?;
+                if *self.is_drained.borrow() && *request.to_node_id() == self.roster.node {
+                    return Err(Refusal::Drained);
+                }
                 let answer = self.running(group)?.raft.handle_transfer_leader(request).await;
                 Ok(codec::encode(&answer.map_err(|_stopped: Fatal<Group>| Refusal::NotRunning)?))
             }
             Kind::Offer => {
-                let host = self.running(group)?;
+                let host = self.running_or_called(group)?;
                 let offered = host.receiver.lock().await.offered(&host.shard, &head).await;
                 received(&host.shard, offered)
             }
@@ -146,6 +218,21 @@ impl Desk {
         self.host(group).ok_or(Refusal::NotRunning)
     }
 
+    /// The same; if it does not run here, a leader wants it to.
+    fn running_or_called(&self, group: u16) -> Result<Arc<Host>, Refusal> {
+        self.running(group).inspect_err(|_| self.wanted_by_leader(group.into()))
+    }
+
+    /// The same; if this node never had anything of the group, its first leader may need its vote. Who has left a group
+    /// votes in it only after a leader has had it back.
+    fn running_or_new(&self, group: u16) -> Result<Arc<Host>, Refusal> {
+        self.running(group).inspect_err(|_| {
+            if !self.traces().contains(&group) {
+                self.wanted_by_leader(group.into());
+            }
+        })
+    }
+
     async fn heartbeat(
         &self,
         group: u16,
@@ -156,7 +243,7 @@ impl Desk {
             AppendRequest::decode(head, bodies).map_err(|error| unreadable(&error))?;
         let last = request.entries.last().map_or(request.prev_log_id, |entry| Some(entry.log_id));
         let prev = request.prev_log_id;
-        let answer = self.running(group)?.raft.append_entries(request).await;
+        let answer = self.running_or_called(group)?.raft.append_entries(request).await;
         let answer = answer.map_err(|_stopped| Refusal::NotRunning)?;
         Ok(codec::encode(&AppendAnswer::from(answer.into_stream_result(prev, last))))
     }
@@ -164,7 +251,7 @@ impl Desk {
     async fn vote(&self, asker: Asker, group: u16, head: &[u8]) -> Result<Bytes, Refusal> {
         let request: VoteRequest = read(head)?;
         let term = request.vote.leader_id.term;
-        let answer = self.running(group)?.raft.vote(request).await;
+        let answer = self.running_or_new(group)?.raft.vote(request).await;
         // Whoever asks for votes has voted for itself.
         self.witness.note(group, asker.node, &Promise { disk: asker.disk, term, acked: None });
         Ok(codec::encode(&answer.map_err(|_stopped| Refusal::NotRunning)?))
@@ -182,7 +269,14 @@ impl Desk {
                 self.compare(&host.shard, asker.node, digests);
             }
         }
-        Ok(codec::encode(&BeatAnswer { wall_ms: self.clock.reading().wall_ms }))
+        for said in &beat.foreign {
+            let host = self.host(said.group);
+            if host.is_some_and(|host| host.is_foreign(self.roster.node, said)) {
+                self.call(Call::Leave(*said));
+            }
+        }
+        let may_lead = self.clock.may_lead() && !*self.is_drained.borrow();
+        Ok(codec::encode(&BeatAnswer { wall_ms: self.clock.reading().wall_ms, may_lead }))
     }
 
     fn compare(&self, shard: &Shard, node: u64, digests: &[crate::messages::DigestAt]) {
@@ -205,7 +299,7 @@ impl Desk {
         Recalled {
             promises: self.witness.of(asker.node, asker.disk),
             disk: self.roster.disk,
-            pristine: self.pristine(),
+            traces: self.traces(),
         }
     }
 

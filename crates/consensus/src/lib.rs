@@ -41,6 +41,7 @@ mod offload;
 mod placement;
 mod raft;
 mod reads;
+mod register;
 mod replica;
 mod roster;
 mod snapshot;
@@ -56,7 +57,10 @@ pub use clock::{Clock, ClockAlarm, ClusterClock, Reading, SystemClocks, TimeSour
 pub use config::{NodeConfig, StoreKind, Timing};
 pub use leadership::Leadership;
 pub use mail::{Mail, MailError, Mailbox};
-pub use node::{Ground, Node, OpenError};
+pub use node::{
+    AddressBook, Change, ChangeError, Changed, DrainError, Ground, Node, OpenError, Overview,
+    PeerOverview, Replicas,
+};
 pub use offload::Offload;
 pub use reads::ReadError;
 pub use replica::{Applied, BATCH_BYTES_MAX, ProposeError, Refused, Replica, ReplicaStatus};

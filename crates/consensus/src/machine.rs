@@ -87,7 +87,7 @@ impl Machine {
     }
 
     fn take_membership(&mut self, membership: StoredMembership) {
-        self.roster.record(membership.membership());
+        self.roster.record(self.shard.number, &membership);
         self.shard.state.set_voters(membership.voter_ids().collect());
         self.membership = membership;
     }

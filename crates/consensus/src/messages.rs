@@ -108,12 +108,24 @@ pub(crate) struct Beat {
     pub(crate) promises: Vec<(u16, u64, Promise)>,
     /// Its newest digests, by group.
     pub(crate) digests: BTreeMap<u16, Vec<DigestAt>>,
+    /// The groups that the sender leads and of which the receiver is no member.
+    pub(crate) foreign: Vec<Foreign>,
+}
+
+/// A leader's word that a node is no member of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Foreign {
+    pub(crate) group: u16,
+    /// The entry of the membership that says so. It is committed.
+    pub(crate) index: u64,
 }
 
 /// The answer to a beat.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BeatAnswer {
     pub(crate) wall_ms: u64,
+    /// Whether the answerer may lead: its clock is right, and nobody drains it.
+    pub(crate) may_lead: bool,
 }
 
 /// What a node remembers of the asker's promises, and what it has itself.
@@ -123,6 +135,6 @@ pub(crate) struct Recalled {
     pub(crate) promises: BTreeMap<u16, Promise>,
     /// The answerer's own data directory.
     pub(crate) disk: DiskId,
-    /// Its groups that have no vote, no entry and no checkpoint.
-    pub(crate) pristine: BTreeSet<u16>,
+    /// The groups of which it has anything at all: a vote, an entry, a checkpoint, or the memory of having left.
+    pub(crate) traces: BTreeSet<u16>,
 }

@@ -1,5 +1,6 @@
 //! One shard's replica on this node: the door through which everything above reaches consensus.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -81,8 +82,12 @@ pub struct ReplicaStatus {
     pub leader: Option<u64>,
     /// This node is the leader.
     pub is_leader: bool,
-    /// The voters.
+    /// The voters; of both sets, while they change.
     pub voters: Vec<u64>,
+    /// The voters are changing, and the change is not complete.
+    pub is_changing: bool,
+    /// Everybody in the group, voter or not, and where each listens.
+    pub members: BTreeMap<u64, String>,
     /// The last entry in this log.
     pub last_log: Option<u64>,
     /// The last entry that this node knows committed.
@@ -273,6 +278,12 @@ impl Replica {
         ReadError::Stopped
     }
 
+    /// The node that keeps this replica.
+    #[must_use]
+    pub fn node(&self) -> u64 {
+        *self.host.raft.node_id()
+    }
+
     /// Asks this node, if it leads, to make another voter the leader. Returns at once; watch the leadership.
     pub async fn transfer_leadership(&self, to: u64) {
         if let Err(stopped) = self.host.raft.trigger().transfer_leader(to).await {
@@ -294,12 +305,15 @@ impl Replica {
         let metrics = self.host.raft.metrics();
         let metrics = metrics.borrow_watched();
         let matched = metrics.replication.iter().flatten();
+        let members = metrics.membership_config.nodes();
         ReplicaStatus {
             shard: self.shard(),
             term: metrics.vote.leader_id.term,
             leader: metrics.current_leader,
             is_leader: metrics.state == ServerState::Leader,
             voters: metrics.membership_config.voter_ids().collect(),
+            is_changing: metrics.membership_config.get_joint_config().len() > 1,
+            members: members.map(|(node, member)| (*node, member.address.clone())).collect(),
             last_log: metrics.last_log_index,
             committed: metrics.local_committed.map(|committed| committed.index),
             applied: self.host.shard.state.applied_index(),

@@ -3,18 +3,23 @@
 //! A node's promises live in its data directory. Whoever comes with a known node id and another directory has none of
 //! them, so nobody speaks with it: it has to come back under a new node id. What is known comes from the groups'
 //! memberships; before there is any, from the configuration, which knows addresses only.
+//!
+//! Memberships change while the node runs: [`Roster::watch`] tells whoever keeps links. What they said is kept in a file
+//! of its own ([`crate::register`]), because a directory that was known once stays known when its node has left.
 
-use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use ledger::Shards;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-use crate::raft::{DiskId, Member, Membership};
+use crate::raft::{DiskId, Member, StoredMembership};
 use crate::transport::proto::Greeting;
 
 /// The version of the protocol between nodes. Nodes of different versions turn each other away.
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 2;
 
 /// Why a greeting is not accepted. Travels as text in a status, and is shown to operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +38,25 @@ pub(crate) enum TurnedAway {
     OtherCluster,
 }
 
+/// What memberships have told this node, and what it has made of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Known {
+    /// Every node that a membership has ever named, and its data directory. Nothing leaves: an id is never used again.
+    nodes: BTreeMap<u64, Member>,
+    /// By group: the entry of its newest membership here, and who is in it.
+    groups: BTreeMap<u16, (u64, BTreeSet<u64>)>,
+    /// The groups that this node has left. It runs them again when a leader sends it entries, and not before.
+    left: BTreeSet<u16>,
+    /// The cluster exists: this node makes no group any more.
+    is_settled: bool,
+}
+
+impl Known {
+    fn members(&self) -> BTreeSet<u64> {
+        self.groups.values().flat_map(|(_, members)| members.iter().copied()).collect()
+    }
+}
+
 /// The nodes, as this node knows them.
 #[derive(Debug)]
 pub(crate) struct Roster {
@@ -40,48 +64,141 @@ pub(crate) struct Roster {
     pub(crate) disk: DiskId,
     shards: Shards,
     configured: BTreeMap<u64, String>,
-    recorded: RwLock<BTreeMap<u64, Member>>,
+    /// Addresses that an operator named, of nodes that no membership names yet.
+    introduced: RwLock<BTreeMap<u64, String>>,
+    known: RwLock<Known>,
+    /// How often anything has changed.
+    changes: watch::Sender<u64>,
 }
 
 impl Roster {
     pub(crate) fn new(
         node: u64,
         disk: DiskId,
-        shards: Shards,
-        configured: BTreeMap<u64, String>,
+        (shards, configured): (Shards, BTreeMap<u64, String>),
+        known: Known,
     ) -> Self {
-        Self { node, disk, shards, configured, recorded: RwLock::default() }
+        let (introduced, known) = (RwLock::default(), RwLock::new(known));
+        Self { node, disk, shards, configured, introduced, known, changes: watch::Sender::new(0) }
     }
 
-    /// Takes in a group's membership.
-    pub(crate) fn record(&self, membership: &Membership) {
-        let mut recorded = self.recorded.write().unwrap_or_else(PoisonError::into_inner);
-        for (node, member) in membership.nodes() {
-            recorded.insert(*node, member.clone());
-        }
+    /// Tells of every change of what is known.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
-    /// All other nodes.
+    /// All that is to be kept.
+    pub(crate) fn known(&self) -> Known {
+        self.read().clone()
+    }
+
+    /// Takes in a group's membership. An older one than is known changes nothing.
+    pub(crate) fn record(&self, group: u16, membership: &StoredMembership) {
+        let Some(at) = membership.log_id().as_ref().map(|at| at.index) else { return };
+        let members = membership.membership().nodes();
+        let members: BTreeMap<u64, Member> =
+            members.map(|(node, member)| (*node, member.clone())).collect();
+        self.change(|known| {
+            if known.groups.get(&group).is_some_and(|(newest, _)| *newest > at) {
+                return;
+            }
+            known.groups.insert(group, (at, members.keys().copied().collect()));
+            known.nodes.extend(members);
+        });
+    }
+
+    /// An operator names a node that is to join, and where it listens.
+    pub(crate) fn introduce(&self, node: u64, address: String) {
+        let mut introduced = self.introduced.write().unwrap_or_else(PoisonError::into_inner);
+        introduced.insert(node, address);
+        drop(introduced);
+        self.tell();
+    }
+
+    /// Has whoever keeps links look at them again.
+    pub(crate) fn tell(&self) {
+        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    /// This node has left a group, or is back in it.
+    pub(crate) fn set_left(&self, group: u16, has_left: bool) {
+        self.change(|known| {
+            if has_left {
+                known.left.insert(group);
+                known.groups.remove(&group);
+            } else {
+                known.left.remove(&group);
+            }
+        });
+    }
+
+    pub(crate) fn has_left(&self, group: u16) -> bool {
+        self.read().left.contains(&group)
+    }
+
+    /// From now on the cluster exists.
+    pub(crate) fn settle(&self) {
+        self.change(|known| known.is_settled = true);
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.read().is_settled
+    }
+
+    /// Whether the cluster has such a shard.
+    pub(crate) fn has_shard(&self, shard: u16) -> bool {
+        shard < self.shards.count()
+    }
+
+    /// All other nodes that this one speaks with: those it was told of, and those that a group of its own names now.
     pub(crate) fn peers(&self) -> Vec<u64> {
-        let recorded = self.recorded.read().unwrap_or_else(PoisonError::into_inner);
-        let mut peers: Vec<u64> = self.configured.keys().chain(recorded.keys()).copied().collect();
-        peers.sort_unstable();
-        peers.dedup();
-        peers.retain(|peer| *peer != self.node);
-        peers
+        let introduced = self.introduced.read().unwrap_or_else(PoisonError::into_inner);
+        let mut peers: BTreeSet<u64> = self.read().members();
+        peers.extend(self.configured.keys().chain(introduced.keys()));
+        peers.remove(&self.node);
+        peers.into_iter().collect()
+    }
+
+    /// The nodes of the cluster as far as memberships say, this one included; before there is any, as configured.
+    pub(crate) fn members(&self) -> BTreeSet<u64> {
+        let members = self.read().members();
+        if members.is_empty() { self.configured.keys().copied().collect() } else { members }
+    }
+
+    /// The nodes that the configuration names.
+    pub(crate) fn configured(&self) -> impl Iterator<Item = u64> + '_ {
+        self.configured.keys().copied()
     }
 
     /// Where a node listens. What the operator configured here wins over what was recorded when it joined.
     pub(crate) fn address(&self, node: u64) -> Option<String> {
-        let recorded = self.recorded.read().unwrap_or_else(PoisonError::into_inner);
-        let known = recorded.get(&node).map(|member| member.address.clone());
-        self.configured.get(&node).cloned().or(known)
+        if let Some(configured) = self.configured.get(&node) {
+            return Some(configured.clone());
+        }
+        let introduced = self.introduced.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.read().nodes.get(&node).map(|member| member.address.clone());
+        introduced.get(&node).cloned().or(known)
     }
 
     /// The data directory that a node is known by.
     pub(crate) fn disk_of(&self, node: u64) -> Option<DiskId> {
-        let recorded = self.recorded.read().unwrap_or_else(PoisonError::into_inner);
-        recorded.get(&node).map(|member| member.disk)
+        self.read().nodes.get(&node).map(|member| member.disk)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Known)) {
+        let mut known: RwLockWriteGuard<'_, Known> =
+            self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let before = known.clone();
+        change(&mut known);
+        let is_other = *known != before;
+        drop(known);
+        if is_other {
+            self.tell();
+        }
     }
 
     /// What this node says first on a lane.
@@ -136,23 +253,50 @@ impl Roster {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
+    use crate::raft::log_id;
 
     const LANE: u32 = 1;
 
     fn roster(node: u64) -> Roster {
         let configured = (1..=3).map(|node| (node, format!("host-{node}:7000"))).collect();
         let disk = [u8::try_from(node).unwrap(); 16];
-        Roster::new(node, disk, Shards::new(4).unwrap(), configured)
+        let configured = (Shards::new(4).unwrap(), configured);
+        Roster::new(node, disk, configured, Known::default())
     }
 
     fn record(roster: &Roster, node: u64, disk: u8) {
+        record_at(roster, 7, node, disk);
+    }
+
+    fn record_at(roster: &Roster, index: u64, node: u64, disk: u8) {
         let member = Member { address: format!("old-{node}:1"), disk: [disk; 16] };
-        let membership =
-            Membership::new(vec![BTreeSet::from([node])], BTreeMap::from([(node, member)]));
-        roster.record(&membership.unwrap());
+        let membership = openraft::Membership::new(
+            vec![BTreeSet::from([node])],
+            BTreeMap::from([(node, member)]),
+        );
+        let membership = StoredMembership::new(Some(log_id(1, index)), membership.unwrap());
+        roster.record(0, &membership);
+    }
+
+    #[test]
+    fn who_has_left_is_no_peer_but_its_directory_stays_known() {
+        let one = roster(1);
+        let mut changes = one.watch();
+        record_at(&one, 7, 4, 4);
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        assert_eq!((one.peers(), one.members()), (vec![2, 3, 4], BTreeSet::from([4])));
+        record_at(&one, 9, 2, 2);
+        record_at(&one, 8, 5, 5);
+        assert_eq!((one.peers(), one.members()), (vec![2, 3], BTreeSet::from([2])));
+        assert_eq!(one.disk_of(4), Some([4; 16]));
+        assert_eq!(one.disk_of(5), None, "an older membership than the known one says nothing");
+        changes.mark_unchanged();
+        record_at(&one, 9, 2, 2);
+        assert!(!changes.has_changed().unwrap(), "it was known");
+        one.introduce(6, "host-6:7000".to_owned());
+        assert_eq!((one.peers(), one.address(6).as_deref()), (vec![2, 3, 6], Some("host-6:7000")));
     }
 
     #[test]
@@ -192,7 +336,7 @@ mod tests {
     fn addresses_come_from_the_configuration_first() {
         let one = roster(1);
         record(&one, 2, 2);
-        record(&one, 4, 4);
+        record_at(&one, 8, 4, 4);
         assert_eq!(one.address(2).as_deref(), Some("host-2:7000"));
         assert_eq!(one.address(4).as_deref(), Some("old-4:1"));
         assert_eq!((one.address(5), one.peers()), (None, vec![2, 3, 4]));

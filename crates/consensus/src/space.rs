@@ -18,9 +18,9 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is free, and of how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Space {
-    free_bytes: u64,
-    total_bytes: u64,
+pub(crate) struct Space {
+    pub(crate) free_bytes: u64,
+    pub(crate) total_bytes: u64,
 }
 
 impl Space {
@@ -29,7 +29,8 @@ impl Space {
     }
 }
 
-fn ask(dir: &std::path::Path) -> std::io::Result<Space> {
+/// What is free on the disk of a directory. Blocks.
+pub(crate) fn ask(dir: &std::path::Path) -> std::io::Result<Space> {
     let stat = rustix::fs::statvfs(dir)?;
     Ok(Space {
         free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),

@@ -23,6 +23,12 @@ pub enum StopReason {
         /// What the store says.
         error: Arc<StoreError>,
     },
+    /// The roster's file could not be written. Look at the disk, then start the node again.
+    #[error("the roster: {error}")]
+    Roster {
+        /// What the store says.
+        error: Arc<StoreError>,
+    },
     /// An entry of the log cannot be read. Keep the data directory for study; this is a bug or corruption.
     #[error("shard {shard}, entry {index}: {error}")]
     Entry {

@@ -200,16 +200,20 @@ pub(crate) enum Refusal {
     /// It cannot take the snapshot's piece; the offer has to be made again.
     #[error("the snapshot's piece does not fit there")]
     OutOfStep,
+    /// An operator wants nothing led from there.
+    #[error("the node is drained")]
+    Drained,
 }
 
 impl Refusal {
-    const ALL: [Self; 3] = [Self::NotRunning, Self::Unreadable, Self::OutOfStep];
+    const ALL: [Self; 4] = [Self::NotRunning, Self::Unreadable, Self::OutOfStep, Self::Drained];
 
     const fn number(self) -> u8 {
         match self {
             Self::NotRunning => 1,
             Self::Unreadable => 2,
             Self::OutOfStep => 3,
+            Self::Drained => 4,
         }
     }
 

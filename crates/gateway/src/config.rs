@@ -15,7 +15,7 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Every node has a replica of every shard.
+    /// Any node may have a replica of any shard: who does is found out by asking.
     #[must_use]
     pub fn everywhere(shards: Shards, nodes: &BTreeMap<u64, String>) -> Self {
         let replicas = (0..shards.count()).map(|_| nodes.clone()).collect();

@@ -151,10 +151,9 @@ impl Gateway {
         let nodes = Arc::new(Nodes::new(topology, self.dialler.clone()));
         let mut tasks = JoinSet::new();
         let mut links = Vec::new();
-        for (shard, replicas) in (0_u16..).zip(topology.replicas()) {
+        for shard in 0..topology.shards().count() {
             let link = Arc::new(Link::new(shard));
-            let replicas = replicas.keys().copied().collect();
-            let search = Search::new(Arc::clone(&nodes), shard, replicas, limits.frames_in_flight);
+            let search = Search::new(Arc::clone(&nodes), shard, limits.frames_in_flight);
             let driver = Driver::new(Arc::clone(&link), Arc::new(search), limits.frames_in_flight);
             tasks.spawn(driver.run());
             links.push(link);

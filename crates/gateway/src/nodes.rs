@@ -45,6 +45,11 @@ impl Nodes {
         self.lock().get(&node).cloned()
     }
 
+    /// Every node that is known: those configured, and those that were named since.
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        self.lock().keys().copied().collect()
+    }
+
     /// Learns of a node that somebody named. What was known before wins: the configuration may name an address that
     /// only we can reach.
     pub(crate) fn learn(&self, named: &Leader) {

@@ -221,6 +221,8 @@ impl Reads {
                     self.nodes.learn(&named);
                     Some(named.node_id)
                 }
+                // Replicas move: one that is not where it was is looked for everywhere.
+                None if ask.stale_ok && attempt > 0 => any(&self.nodes.ids()),
                 None if ask.stale_ok => any(replicas),
                 None => leader(link, ask.deadline).await,
             };

@@ -130,7 +130,8 @@ fn start(
     for spec in &topology.nodes {
         let data = data.join(format!("n{}", spec.id));
         let topology = topology.clone();
-        let plan = node::Plan { topology, id: spec.id, data, hands_over: false, identity: None };
+        let (joins, hands_over, identity) = (false, false, None);
+        let plan = node::Plan { topology, id: spec.id, data, joins, hands_over, identity };
         let asked = asked(stopping.clone());
         let thread = name(&format!("n{}", spec.id))
             .spawn(move || actix::System::new().block_on(node::serve(plan, asked)));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{
-    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseFuture,
-    WrapFuture,
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message,
+    ResponseFuture, WrapFuture,
 };
 use bytes::Bytes;
 use consensus::{Leadership, Mail, ProposeError, Refused, Replica};
@@ -36,14 +36,14 @@ const MAILBOX_MAX: usize = 16_384;
 /// Letters that may be read at once: one from each peer, and some from leaders that are none any more.
 const LETTERS_MAX: usize = 256;
 
-/// Where the other nodes' doors are, by node id.
-pub type Addresses = std::collections::BTreeMap<u64, String>;
+/// Where the other nodes' doors are, as the cluster changes.
+pub type Addresses = consensus::AddressBook;
 
 /// What the shards of a node share.
 #[derive(Clone)]
 pub struct Surroundings {
     /// Where the other nodes' doors are.
-    pub addresses: Arc<Addresses>,
+    pub addresses: Addresses,
     /// Where letters to other shards go.
     pub mail: Mail,
     /// The node's shards.
@@ -54,7 +54,7 @@ pub struct Surroundings {
 pub struct Shard {
     replica: Arc<Replica>,
     place: (Shards, u16),
-    addresses: Arc<Addresses>,
+    addresses: Addresses,
     carrier: Carrier,
     started: Instant,
     leadership: Leadership,
@@ -80,8 +80,8 @@ impl Shard {
         let shard = Self {
             replica,
             place,
-            addresses: Arc::clone(&around.addresses),
-            carrier: Carrier::new(around.mail.clone(), Arc::clone(&around.shards)),
+            addresses: around.addresses.clone(),
+            carrier: Carrier::new(around.mail.clone(), around.shards.clone()),
             started: Instant::now(),
             leadership,
             reigns: 0,
@@ -173,7 +173,7 @@ impl Shard {
 
     fn leader(&self) -> Option<Leader> {
         let node_id = self.leadership.leader?;
-        let address = self.addresses.get(&node_id)?.clone();
+        let address = self.addresses.get(node_id)?;
         Some(Leader { node_id, address })
     }
 
@@ -306,7 +306,12 @@ impl Actor for Shard {
         actix::spawn(async move {
             loop {
                 let now = *leadership.borrow_and_update();
-                if address.send(Led(now)).await.is_err() || leadership.changed().await.is_err() {
+                if address.send(Led(now)).await.is_err() {
+                    break;
+                }
+                if leadership.changed().await.is_err() {
+                    // The replica has ended: with its node, or because the node keeps it no more.
+                    address.do_send(Ended);
                     break;
                 }
             }
@@ -325,6 +330,20 @@ impl Handler<Led> for Shard {
 
     fn handle(&mut self, Led(leadership): Led, context: &mut Self::Context) {
         self.led_by(leadership, context);
+    }
+}
+
+/// There is no replica any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Ended;
+
+impl Handler<Ended> for Shard {
+    type Result = ();
+
+    fn handle(&mut self, _: Ended, context: &mut Self::Context) {
+        self.end_reign(Failure::NoLeader, context);
+        context.stop();
     }
 }
 

@@ -58,8 +58,9 @@ impl Carrier {
     fn guess(&self, peer: u16) -> Option<u64> {
         let hint = self.hints().get(&peer).copied().unwrap_or_default();
         let own = || {
-            let doors = self.shards.get()?.get(&u32::from(peer))?;
-            doors.replica.leadership().borrow().leader
+            let shards = self.shards.borrow();
+            let leader = shards.get(&u32::from(peer))?.replica.leadership().borrow().leader;
+            leader
         };
         // What this node believes is wrong as often as it is asked in vain.
         let believed = hint.leader.or_else(|| own().filter(|_| hint.misses.is_multiple_of(2)));
@@ -87,8 +88,8 @@ impl Carrier {
 #[must_use]
 pub fn mailbox(shards: Shards) -> Mailbox {
     Arc::new(move |shard, letter| {
-        let actor = shards.get().and_then(|doors| doors.get(&u32::from(shard)));
-        let Some(actor) = actor.map(|doors| doors.actor.clone()) else {
+        let actor = shards.borrow().get(&u32::from(shard)).map(|doors| doors.actor.clone());
+        let Some(actor) = actor else {
             return std::future::ready(LetterAnswer::NotLeader(None).write()).boxed();
         };
         async move {

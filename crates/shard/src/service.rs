@@ -1,13 +1,14 @@
 //! The shard's doors as a gRPC service: frames in and out, and reads.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use actix::Addr;
+use actix::prelude::SendError;
 use consensus::Replica;
 use futures::StreamExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use wire::Failure;
@@ -30,14 +31,14 @@ pub struct ShardDoors {
     pub replica: Arc<Replica>,
 }
 
-/// A node's shards, once it has started; until then every door says that nobody leads.
-pub type Shards = Arc<OnceLock<BTreeMap<u32, ShardDoors>>>;
+/// The shards that a node keeps now, as they come and go. Those of others have no door here: it says that nobody leads.
+pub type Shards = watch::Receiver<BTreeMap<u32, ShardDoors>>;
 
 /// The doors of all shards on a node.
 struct Doors {
     node_id: u64,
     shards: Shards,
-    addresses: Arc<Addresses>,
+    addresses: Addresses,
     sessions: AtomicU64,
 }
 
@@ -46,7 +47,7 @@ struct Doors {
 pub fn shard_server(
     node_id: u64,
     shards: Shards,
-    addresses: Arc<Addresses>,
+    addresses: Addresses,
 ) -> ShardServer<impl ShardDoor> {
     ShardServer::new(Doors { node_id, shards, addresses, sessions: AtomicU64::new(0) })
         .max_decoding_message_size(wire::limits::MESSAGE_BYTES_MAX)
@@ -63,14 +64,16 @@ impl ShardDoor for Doors {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
         let (replies, outgoing) = mpsc::channel(FRAMES_IN_FLIGHT_MAX);
-        let shards = self.shards.get().cloned().ok_or_else(not_started)?;
+        let (out, answers) = mpsc::channel(FRAMES_IN_FLIGHT_MAX);
+        let shards = self.shards.clone();
+        let mut visit = Visit { session, shards, out, begun: BTreeMap::new() };
         tokio::spawn(async move {
-            if let Err(status) = serve(session, request.into_inner(), &shards, &replies).await {
+            if let Err(status) = serve(&mut visit, request.into_inner(), answers, &replies).await {
                 // The stream may have ended already; then nobody is left to be told.
                 let _ = replies.send(Err(status)).await;
             }
-            for doors in shards.values() {
-                doors.actor.do_send(End(session));
+            for actor in visit.begun.values() {
+                actor.do_send(End(session));
             }
         });
         Ok(Response::new(ReceiverStream::new(outgoing)))
@@ -78,8 +81,8 @@ impl ShardDoor for Doors {
 
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<ReadReply>, Status> {
         let question = request.into_inner();
-        let shards = self.shards.get().ok_or_else(not_started)?;
-        let doors = shards.get(&question.shard).ok_or_else(|| not_here(question.shard))?;
+        let doors = self.shards.borrow().get(&question.shard).cloned();
+        let doors = doors.ok_or_else(|| not_here(question.shard))?;
         let leader = || self.leader(&doors.replica);
         let failed = |failure| wire::status::failure(failure, leader().as_ref());
         let limit = std::time::Duration::from_millis(u64::from(question.timeout_ms.max(1)));
@@ -95,24 +98,47 @@ impl ShardDoor for Doors {
 impl Doors {
     fn leader(&self, replica: &Replica) -> Option<Leader> {
         let node_id = replica.leadership().borrow().leader?;
-        let address = self.addresses.get(&node_id)?.clone();
+        let address = self.addresses.get(node_id)?;
         Some(Leader { node_id, address })
+    }
+}
+
+/// A stream, and the shards that it has spoken to.
+struct Visit {
+    session: SessionId,
+    shards: Shards,
+    out: mpsc::Sender<FrameAnswer>,
+    begun: BTreeMap<u32, Addr<Shard>>,
+}
+
+impl Visit {
+    /// Hands a frame to its shard; answers it at once when the shard does not take it.
+    async fn hand_on(&mut self, frame: Frame) -> Result<Option<FrameAnswer>, Status> {
+        let (session, shard, id) = (self.session, frame.shard, frame.id);
+        let count = usize::try_from(frame.count).unwrap_or(0);
+        let actor = self.shards.borrow().get(&shard).map(|doors| doors.actor.clone());
+        let actor = actor.ok_or_else(|| not_here(shard))?;
+        if self.begun.get(&shard) != Some(&actor) {
+            let begin = Begin { session, out: self.out.clone() };
+            // Who has just ended keeps the shard no more.
+            actor.send(begin).await.map_err(|_| not_here(shard))?;
+            self.begun.insert(shard, actor.clone());
+        }
+        Ok(match actor.try_send(Execute { session, frame }) {
+            Ok(()) => None,
+            Err(SendError::Full(_)) => Some(refused(id, count, Failure::Overloaded)),
+            Err(SendError::Closed(_)) => Some(refused(id, count, Failure::NoLeader)),
+        })
     }
 }
 
 /// Hands frames to their shards, as many at once as there is room for answers.
 async fn serve(
-    session: SessionId,
+    visit: &mut Visit,
     mut frames: Streaming<Frame>,
-    shards: &BTreeMap<u32, ShardDoors>,
+    mut answers: mpsc::Receiver<FrameAnswer>,
     replies: &mpsc::Sender<Result<FrameAnswer, Status>>,
 ) -> Result<(), Status> {
-    let (out, mut answers) = mpsc::channel(FRAMES_IN_FLIGHT_MAX);
-    for doors in shards.values() {
-        let begin = Begin { session, out: out.clone() };
-        doors.actor.send(begin).await.map_err(|_| Status::unavailable("the node is stopping"))?;
-    }
-    drop(out);
     let mut in_flight = 0_usize;
     loop {
         tokio::select! {
@@ -125,15 +151,9 @@ async fn serve(
             }
             frame = frames.next(), if in_flight < FRAMES_IN_FLIGHT_MAX => {
                 let Some(frame) = frame else { return finish(in_flight, answers, replies).await };
-                let frame = frame?;
-                let doors = shards.get(&frame.shard).ok_or_else(|| not_here(frame.shard))?;
-                in_flight = in_flight.saturating_add(1);
-                let id = frame.id;
-                let count = usize::try_from(frame.count).unwrap_or(0);
-                if doors.actor.try_send(Execute { session, frame }).is_err() {
-                    in_flight = in_flight.saturating_sub(1);
-                    let answer = overloaded(id, count);
-                    if replies.send(Ok(answer)).await.is_err() {
+                match visit.hand_on(frame?).await? {
+                    None => in_flight = in_flight.saturating_add(1),
+                    Some(refusal) => if replies.send(Ok(refusal)).await.is_err() {
                         return Ok(());
                     }
                 }
@@ -157,18 +177,14 @@ async fn finish(
     Ok(())
 }
 
-fn overloaded(id: u64, count: usize) -> FrameAnswer {
+fn refused(id: u64, count: usize, why: Failure) -> FrameAnswer {
     let count = count.min(wire::limits::FRAME_REQUESTS_MAX);
-    let reply = wire::Reply::Failure(Failure::Overloaded);
+    let reply = wire::Reply::Failure(why);
     let answers = wire::reply::encode(std::iter::repeat_n(&reply, count));
     FrameAnswer { id, answers: answers.into(), leader: None }
 }
 
-fn not_started() -> Status {
-    wire::status::failure(Failure::NoLeader, None)
-}
-
 fn not_here(shard: u32) -> Status {
-    tracing::warn!(shard, "asked for a shard that is not on this node");
+    tracing::debug!(shard, "asked for a shard that is not on this node");
     wire::status::failure(Failure::NoLeader, None)
 }

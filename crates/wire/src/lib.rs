@@ -13,9 +13,11 @@ pub mod catalogue;
 pub mod convert;
 mod failure;
 pub mod limits;
+mod obstacle;
 pub mod proto;
 pub mod reply;
 pub mod status;
 
 pub use failure::Failure;
+pub use obstacle::Obstacle;
 pub use reply::Reply;

@@ -15,6 +15,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::catalogue::{self, Entry, Kind};
 use crate::convert::{FieldViolation, Refusal};
 use crate::failure::Failure;
+use crate::obstacle::Obstacle;
 use crate::proto::cluster::Leader;
 use crate::reply;
 
@@ -72,6 +73,14 @@ pub fn rate_limited(wait: Duration) -> Status {
 #[must_use]
 pub fn refusal(refusal: &Refusal) -> Status {
     coded(refusal.entry(), refusal.to_string(), HashMap::new(), &refusal.violations())
+}
+
+/// Why an operation on the cluster was not done, as a status.
+#[must_use]
+pub fn obstacle(obstacle: Obstacle) -> Status {
+    let numbers = obstacle.numbers().into_iter();
+    let metadata = numbers.map(|(name, value)| (name.to_owned(), value.to_string())).collect();
+    coded(obstacle.entry(), obstacle.to_string(), metadata, &[])
 }
 
 fn coded(

@@ -6,12 +6,12 @@ use ledger::{Batch, Time};
 
 use super::*;
 use crate::messages::{AppendAnswer, AppendRequest};
-use crate::raft::{AppendEntriesRequest, Member, Membership, Vote};
+use crate::raft::{AppendEntriesRequest, Member, Vote};
 
-fn membership() -> Membership {
+fn membership() -> openraft::Membership<u64, Member> {
     let member = Member { address: "10.0.0.1:7000".into(), disk: [3; 16] };
     let nodes: BTreeMap<u64, Member> = [(1, member.clone()), (2, member)].into();
-    Membership::new(vec![BTreeSet::from([1, 2])], nodes).unwrap()
+    openraft::Membership::new(vec![BTreeSet::from([1, 2])], nodes).unwrap()
 }
 
 fn entries() -> Vec<Entry> {

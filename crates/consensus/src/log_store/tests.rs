@@ -69,7 +69,8 @@ impl StoreBuilder<Group, LogStore, Machine, Guard> for Builder {
             offload: Offload::Threads,
             stop: StopSwitch::new(),
         };
-        let roster = Arc::new(Roster::new(1, [7; 16], shards, Default::default()));
+        let roster =
+            Arc::new(Roster::new(1, [7; 16], (shards, Default::default()), Default::default()));
         let log_store = LogStore::new(log.group(0), Offload::Threads);
         let machine = Machine::new(shard, roster);
         Ok((Guard { _dir: dir, _log: log }, log_store, machine))

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex};
 
 use ledger::Books;
 use rand::RngExt;
 use tokio::sync::{Semaphore, watch};
 
-use super::Node;
+use super::{Node, Site};
 use crate::checkpoint::{self, Mark};
 use crate::clock::{Clock, ClusterClock, SystemClocks, TimeSource};
 use crate::config::{NodeConfig, StoreKind};
@@ -18,6 +18,7 @@ use crate::log_store::LogStore;
 use crate::machine::Shard;
 use crate::offload::Offload;
 use crate::placement::voters;
+use crate::register::Register;
 use crate::roster::Roster;
 use crate::state::State;
 use crate::stop::{StopReason, StopSwitch};
@@ -48,6 +49,13 @@ pub enum OpenError {
     Store {
         /// The shard.
         shard: u16,
+        /// What the store says.
+        error: StoreError,
+    },
+    /// The file that says which nodes there were cannot be read. Bring it back; or let the node come back empty, under a
+    /// new node id.
+    #[error("the roster: {error}")]
+    Roster {
         /// What the store says.
         error: StoreError,
     },
@@ -102,44 +110,60 @@ impl Node {
         let watching = stop.clone();
         log.on_failure(Box::new(move |error| watching.stop(StopReason::Log(error.clone()))));
 
+        let (dir, files) = (config.data_dir.clone(), Arc::clone(&parts.files));
+        let opened = offload.run(move || Register::open(&dir, files)).await;
+        let (register, known) = opened.map_err(|error| OpenError::Roster { error })?;
+        let configured = (config.shards, config.peers.clone());
+        let roster = Arc::new(Roster::new(config.node_id, disk_id, configured, known));
+        if config.joins {
+            roster.settle();
+        }
+
         let (its, its_log, its_stop) = (config.clone(), log.clone(), stop.clone());
-        let finding = move || find(&its, &its_log, &parts, (offload, its_stop));
-        let kept = offload.run(finding).await?;
-        let has_checkpoint = kept.values().find(|(_, shard)| shard.state.mark().is_some());
+        let (its_parts, its_roster) = (parts.clone(), Arc::clone(&roster));
+        let finding = move || find(&its, &its_log, (&its_parts, &its_roster), (offload, its_stop));
+        let found = offload.run(finding).await?;
+        let has_checkpoint = found.values().find(|(_, shard)| shard.state.mark().is_some());
         if let Some((_, shard)) = has_checkpoint.filter(|_| is_new_log) {
             return Err(OpenError::LogMissing { shard: shard.number });
         }
-
-        let roster = Roster::new(config.node_id, disk_id, config.shards, config.peers.clone());
-        let roster = Arc::new(roster);
-        let clock = Arc::new(ClusterClock::new(clocks, Clock::new(config.peers.len())));
+        let clock = Arc::new(ClusterClock::new(clocks, Clock::new(roster.members().len())));
         let witness = Arc::new(Witness::default());
-
-        for (_, shard) in kept.values() {
+        let going_down = watch::Sender::new(false);
+        let (desk, calls) = Desk::new(
+            Arc::clone(&roster),
+            Arc::clone(&witness),
+            Arc::clone(&clock),
+            going_down.subscribe(),
+        );
+        for (group, (log, shard)) in &found {
             if let Some(mark) = shard.state.mark() {
-                roster.record(mark.meta.last_membership.membership());
+                roster.record(*group, &mark.meta.last_membership);
+            }
+            if !log.is_pristine() || shard.state.mark().is_some() {
+                desk.trace(*group);
             }
         }
-        let going_down = watch::Sender::new(false);
-        Ok(Self {
-            peers: Arc::new(Peers::new(Arc::clone(&roster), Arc::clone(&witness), offload)),
-            desk: Arc::new(Desk::new(
-                roster,
-                witness,
-                Arc::clone(&clock),
-                kept,
-                going_down.subscribe(),
-            )),
+        for group in (0..config.shards.count()).filter(|group| roster.has_left(*group)) {
+            desk.trace(group);
+        }
+        Ok(Self(Arc::new(Site {
+            peers: Arc::new(Peers::new(roster, witness, offload)),
+            desk: Arc::new(desk),
             config,
             log,
+            parts,
+            register: Arc::new(register),
             clock,
             offload,
             stop,
             going_down,
             has_room: watch::Sender::new(true),
             checkpoint_turns: Arc::new(Semaphore::new(1)),
-            replicas: RwLock::default(),
-        })
+            replicas: watch::Sender::default(),
+            found: Mutex::new(found),
+            calls: Mutex::new(Some(calls)),
+        })))
     }
 }
 
@@ -164,44 +188,53 @@ pub(super) fn ground(config: &NodeConfig, offload: Offload) -> Result<Ground, Op
     })
 }
 
-/// Opens the shards that this node votes in, and those that it has a log of.
+/// Opens the shards that this node votes in when the cluster is made, and those that it has a log of and has not left.
 fn find(
     config: &NodeConfig,
     log: &Log,
-    parts: &Parts,
-    (offload, stop): (Offload, StopSwitch),
+    (parts, roster): (&Parts, &Roster),
+    around: (Offload, StopSwitch),
 ) -> Result<BTreeMap<u16, (LogStore, Shard)>, OpenError> {
     let mut found = BTreeMap::new();
     let logged = log.groups();
     for number in 0..config.shards.count() {
-        let is_voter = voters(number, config).contains(&config.node_id);
-        if !is_voter && !logged.contains(&number.into()) {
-            continue;
+        let is_first = !roster.is_settled() && voters(number, config).contains(&config.node_id);
+        let is_kept = is_first || logged.contains(&number.into());
+        if is_kept && !roster.has_left(number) {
+            found.insert(number, open_shard(config, log, parts, (number, &around))?);
         }
-        let books = Books { shard: number, shards: config.shards };
-        let dir = config.data_dir.join(format!("shard-{number:02}"));
-        let opened = checkpoint::open(&dir, parts.clone(), books);
-        let (checkpoints, opened) =
-            opened.map_err(|error| OpenError::Store { shard: number, error })?;
-        for passed in &opened.passed_over {
-            tracing::error!(shard = number, index = passed.log_index.0, why = %passed.why, "a bad checkpoint");
-        }
-        let (mark, ledger) = match opened.image {
-            Some((checkpoint, ledger)) => {
-                (Some(Mark::of(&checkpoint, checkpoints.purge_upto())?), ledger)
-            }
-            None => (None, ledger::Ledger::new(books)),
-        };
-        let shard = Shard {
-            number,
-            books,
-            state: Arc::new(State::new(ledger, mark)),
-            checkpoints: Arc::new(checkpoints),
-            offload,
-            stop: stop.clone(),
-        };
-        let log = LogStore::new(log.group(number.into()), offload);
-        found.insert(number, (log, shard));
     }
     Ok(found)
+}
+
+/// Opens one shard's part of the disk: nothing of it, if there is nothing. Blocks.
+pub(super) fn open_shard(
+    config: &NodeConfig,
+    log: &Log,
+    parts: &Parts,
+    (number, (offload, stop)): (u16, &(Offload, StopSwitch)),
+) -> Result<(LogStore, Shard), OpenError> {
+    let books = Books { shard: number, shards: config.shards };
+    let dir = config.data_dir.join(format!("shard-{number:02}"));
+    let opened = checkpoint::open(&dir, parts.clone(), books);
+    let (checkpoints, opened) =
+        opened.map_err(|error| OpenError::Store { shard: number, error })?;
+    for passed in &opened.passed_over {
+        tracing::error!(shard = number, index = passed.log_index.0, why = %passed.why, "a bad checkpoint");
+    }
+    let (mark, ledger) = match opened.image {
+        Some((checkpoint, ledger)) => {
+            (Some(Mark::of(&checkpoint, checkpoints.purge_upto())?), ledger)
+        }
+        None => (None, ledger::Ledger::new(books)),
+    };
+    let shard = Shard {
+        number,
+        books,
+        state: Arc::new(State::new(ledger, mark)),
+        checkpoints: Arc::new(checkpoints),
+        offload: *offload,
+        stop: stop.clone(),
+    };
+    Ok((LogStore::new(log.group(number.into()), *offload), shard))
 }

@@ -10,7 +10,7 @@ use openraft::error::{InitializeError, RaftError};
 use openraft::{Config, SnapshotPolicy};
 use tokio::sync::watch;
 
-use super::Node;
+use super::{Node, Site, links, tenancy};
 use crate::beat::{self, NO_GROUP};
 use crate::checkpoint::Keeper;
 use crate::codec;
@@ -26,7 +26,7 @@ use crate::reads::Reads;
 use crate::replica::Replica;
 use crate::space;
 use crate::stop::StopReason;
-use crate::transport::{GroupPeers, Kind, Lane, Message, Way, dial};
+use crate::transport::{GroupPeers, Kind, Lane, Message};
 use crate::witness::Kept;
 
 /// Between two rounds of asking the peers.
@@ -43,48 +43,59 @@ const APPEND_ENTRIES_MAX: u64 = 1_024;
 
 impl Node {
     /// Asks the peers what this node promised them, and starts its groups when its disk has kept it all. Waits until a
-    /// majority of the cluster, this node included, has answered.
+    /// majority of the cluster, this node included, has answered; a node that joins and has nothing has promised nothing.
     ///
     /// # Errors
     /// When the node must not take part. [`Node::stopped`] says the same.
     pub async fn start(&self) -> Result<(), StopReason> {
-        self.spawn_links();
-        self.recollect().await?;
-        let mut groups = Vec::new();
-        for (log, shard) in self.desk.kept.values() {
-            let raft = Box::pin(self.build_group(log.clone(), shard.clone())).await?;
-            groups.push((raft, log.clone(), shard.clone()));
+        let site = &self.0;
+        let follow = links::follow(Arc::clone(site), site.going_down.subscribe());
+        tokio::spawn(follow);
+        site.watch_space();
+        site.recall_drain().await?;
+        let is_new = site.log.groups().is_empty() && site.peers.roster.is_settled();
+        if !is_new {
+            site.recollect().await?;
         }
-        let log_time = self.desk.kept.values().map(|(_, shard)| shard.state.ledger().now()).max();
+        let mut groups = Vec::new();
+        for (log, shard) in site.take_found().into_values() {
+            let raft = Box::pin(site.build_group(log.clone(), shard.clone())).await?;
+            groups.push((raft, log, shard));
+        }
+        let log_time = groups.iter().map(|(_, _, shard)| shard.state.ledger().now()).max();
         if let Some(log_time) = log_time.filter(|time| *time > Time(0)) {
-            self.clock.start_from(log_time);
+            site.clock.start_from(log_time);
         }
         for (raft, log, shard) in groups {
-            let (group, replica) = (shard.number, self.run_group(raft, log, shard));
-            let mut replicas = self.replicas.write().unwrap_or_else(PoisonError::into_inner);
-            replicas.insert(group, Arc::new(replica));
+            site.run_group(raft, log, shard);
         }
-        tokio::spawn(beat::tend(Arc::clone(&self.desk), self.going_down.subscribe()));
+        let (desk, peers) = (Arc::clone(&site.desk), Arc::clone(&site.peers));
+        tokio::spawn(beat::tend(desk, peers, site.going_down.subscribe()));
+        let calls = site.calls.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(calls) = calls {
+            tokio::spawn(tenancy::run(Arc::clone(site), calls));
+        }
         Ok(())
     }
 
-    fn spawn_links(&self) {
-        for peer in self.peers.roster.peers() {
-            let link = self.peers.link(peer);
-            for lane in Lane::ALL {
-                let way =
-                    Way { roster: Arc::clone(&self.peers.roster), tls: self.config.tls.clone() };
-                tokio::spawn(dial(Arc::clone(&link), lane, way, self.going_down.subscribe()));
-            }
-            tokio::spawn(beat::beat(Arc::clone(&self.desk), link, self.going_down.subscribe()));
-        }
+    /// Makes a new cluster: for each shard whose first voter this node is, once all nodes of the configuration have
+    /// answered that they have nothing of it. Returns when there is nothing left to make, at once in a cluster that exists.
+    ///
+    /// All nodes must answer, not just a majority: the voters' data directories become part of the group, and a majority
+    /// of empty ones beside a full one is no new cluster but a lost one.
+    ///
+    /// # Errors
+    /// When the node stops meanwhile.
+    pub async fn initialize(&self) -> Result<(), StopReason> {
+        self.0.initialize().await
+    }
+}
+
+impl Site {
+    fn watch_space(&self) {
         let dir = self.config.data_dir.clone();
-        tokio::spawn(space::watch(
-            dir,
-            self.offload,
-            self.has_room.clone(),
-            self.going_down.subscribe(),
-        ));
+        let stop = self.going_down.subscribe();
+        tokio::spawn(space::watch(dir, self.offload, self.has_room.clone(), stop));
     }
 
     /// Asks every peer once.
@@ -109,18 +120,20 @@ impl Node {
     /// Waits for a majority's memory, and compares it with the disk.
     async fn recollect(&self) -> Result<(), StopReason> {
         let others = self.peers.roster.peers();
-        let nodes = others.len().saturating_add(1);
+        let members = self.peers.roster.members();
+        let own = usize::from(members.contains(&self.config.node_id));
         let mut answers = BTreeMap::new();
         loop {
             answers.extend(self.ask_all().await);
             if others.iter().any(|peer| self.peers.link(*peer).is_turned_away()) {
                 return Err(self.refuse(StopReason::DiskReplaced));
             }
-            if answers.len().saturating_add(1) > nodes / 2 {
+            let heard = answers.keys().filter(|node| members.contains(*node)).count();
+            if heard.saturating_add(own) > members.len() / 2 {
                 break;
             }
             tracing::debug!(
-                node = self.id(),
+                node = self.config.node_id,
                 answered = answers.len(),
                 "waiting for a majority's memory"
             );
@@ -128,8 +141,9 @@ impl Node {
         }
         for recalled in answers.values() {
             for (group, promise) in &recalled.promises {
-                let Some((log, _)) = self.desk.kept.get(group) else { continue };
-                let kept = self.kept(log).await.map_err(|error| raft_error(*group, &error))?;
+                // A group that this node has left counts too: it may come back.
+                let log = LogStore::new(self.log.group((*group).into()), self.offload);
+                let kept = self.kept(&log).await.map_err(|error| raft_error(*group, &error))?;
                 if let Err(forgotten) = kept.judge(promise) {
                     return Err(self.refuse(StopReason::Forgot { shard: *group, forgotten }));
                 }
@@ -143,31 +157,36 @@ impl Node {
         Ok(Kept { vote_term, last_log: log.last_log_id().await? })
     }
 
-    fn refuse(&self, reason: StopReason) -> StopReason {
+    pub(super) fn refuse(&self, reason: StopReason) -> StopReason {
         self.stop.stop(reason.clone());
         reason
     }
 
     /// Brings a group to where its disk says it was: what was committed is applied again.
-    async fn build_group(&self, log: LogStore, shard: Shard) -> Result<Raft, StopReason> {
+    pub(super) async fn build_group(
+        &self,
+        log: LogStore,
+        shard: Shard,
+    ) -> Result<Raft, StopReason> {
         let group = shard.number;
         let refused = |error: &dyn std::error::Error| self.refuse(raft_error(group, error));
         let config = raft_config(group, &self.config).map_err(|error| refused(&error))?;
         let network = GroupPeers { group, peers: Arc::clone(&self.peers) };
         let machine = Machine::new(shard, Arc::clone(&self.peers.roster));
-        let raft = Raft::build(self.id(), Arc::new(config), network, log, machine).await;
+        let raft = Raft::build(self.config.node_id, Arc::new(config), network, log, machine).await;
         raft.map_err(|fatal| refused(&fatal))
     }
 
-    fn run_group(&self, raft: Raft, log: LogStore, shard: Shard) -> Replica {
+    pub(super) fn run_group(&self, raft: Raft, log: LogStore, shard: Shard) {
         // Nobody stands for election before the time is settled; the beats' rhythm allows it.
         raft.runtime_config().elect(false);
         raft.run();
 
-        let host = Arc::new(Host::new(raft.clone(), shard.clone()));
+        let group = shard.number;
+        let host = Arc::new(Host::new(raft.clone(), shard.clone(), log.clone()));
         self.desk.open(Arc::clone(&host));
         let (shown, leadership) = watch::channel(Leadership::default());
-        tokio::spawn(leadership::follow(Arc::clone(&host), shown, self.going_down.subscribe()));
+        tokio::spawn(leadership::follow(Arc::clone(&host), shown, host.ends.subscribe()));
         let keeper = Arc::new(Keeper {
             shard,
             raft: raft.clone(),
@@ -175,28 +194,30 @@ impl Node {
             options: self.config.checkpoint,
             turns: Arc::clone(&self.checkpoint_turns),
         });
-        tokio::spawn(Arc::clone(&keeper).run(self.going_down.subscribe()));
-        Replica {
+        tokio::spawn(Arc::clone(&keeper).run(host.ends.subscribe()));
+        let replica = Replica {
             host,
             keeper,
             leadership,
             has_room: self.has_room.subscribe(),
             clock: Arc::clone(&self.clock),
             reads: Reads::new(raft),
-        }
+        };
+        self.change_replicas(|replicas| {
+            replicas.insert(group, Arc::new(replica));
+        });
     }
 
-    /// Makes a new cluster: for each shard whose first voter this node is, once all its voters have answered that they
-    /// have nothing of it. Returns when there is nothing left to make, at once in a cluster that exists.
-    ///
-    /// All voters must answer, not just a majority: their data directories become part of the group, and a majority of
-    /// empty ones beside a full one is no new cluster but a lost one.
-    ///
-    /// # Errors
-    /// When the node stops meanwhile.
-    pub async fn initialize(&self) -> Result<(), StopReason> {
-        let mut to_make: BTreeSet<u16> = self.desk.pristine();
-        to_make.retain(|group| voters(*group, &self.config).first() == Some(&self.id()));
+    async fn initialize(&self) -> Result<(), StopReason> {
+        if self.peers.roster.is_settled() {
+            return Ok(());
+        }
+        let traces = self.desk.traces();
+        let is_ours = |group: &u16| {
+            let first = voters(*group, &self.config).first().copied();
+            first == Some(self.config.node_id) && !traces.contains(group)
+        };
+        let mut to_make: BTreeSet<u16> = (0..self.config.shards.count()).filter(is_ours).collect();
         while !to_make.is_empty() {
             if let Some(reason) = self.stop.watch().borrow().clone() {
                 return Err(reason);
@@ -218,26 +239,25 @@ impl Node {
                 tokio::time::sleep(ASK_EVERY).await;
             }
         }
+        self.peers.roster.settle();
         Ok(())
     }
 
     pub(super) fn readiness(&self, group: u16, answers: &BTreeMap<u64, Recalled>) -> Readiness {
-        let exists = |recalled: &Recalled| !recalled.pristine.contains(&group);
-        let mut members = BTreeMap::new();
-        for node in voters(group, &self.config) {
-            let disk = if node == self.id() {
-                self.peers.roster.disk
-            } else {
-                match answers.get(&node) {
-                    None => return Readiness::Waiting,
-                    Some(recalled) if exists(recalled) => return Readiness::Exists,
-                    Some(recalled) => recalled.disk,
-                }
-            };
-            let address = self.peers.roster.address(node).unwrap_or_default();
-            members.insert(node, Member { address, disk });
+        if answers.values().any(|recalled| recalled.traces.contains(&group)) {
+            return Readiness::Exists;
         }
-        Readiness::Ready(members)
+        let own = self.config.node_id;
+        let has_answered = |node: u64| node == own || answers.contains_key(&node);
+        if !self.peers.roster.configured().all(has_answered) {
+            return Readiness::Waiting;
+        }
+        let members = voters(group, &self.config).into_iter().map(|node| {
+            let disk = answers.get(&node).map_or(self.peers.roster.disk, |answer| answer.disk);
+            let address = self.peers.roster.address(node).unwrap_or_default();
+            (node, Member { address, disk })
+        });
+        Readiness::Ready(members.collect())
     }
 
     async fn make(&self, group: u16, members: BTreeMap<u64, Member>) -> Result<(), StopReason> {
@@ -252,11 +272,11 @@ impl Node {
 
 /// Whether a group can be made.
 pub(super) enum Readiness {
-    /// Not all of its voters have answered.
+    /// Not all nodes have answered.
     Waiting,
     /// One of them has something of it.
     Exists,
-    /// None has: these are they.
+    /// None has: these are its voters.
     Ready(BTreeMap<u64, Member>),
 }
 

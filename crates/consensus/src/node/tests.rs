@@ -99,7 +99,7 @@ async fn a_full_disk_takes_no_more_and_still_answers() {
     // On one thread, as nodes run in production.
     let cluster = Cluster::new(1, 1).await;
     cluster.propose(0, &accounts()).await;
-    let node = &cluster.nodes[&1].node;
+    let node = &cluster.nodes[&1].node.0;
     let bytes = Bytes::from(accounts().encode().unwrap());
     node.has_room.send_replace(false);
     let refused = cluster.replica(1, 0).propose(bytes.clone()).await.unwrap_err();
@@ -113,12 +113,8 @@ async fn a_full_disk_takes_no_more_and_still_answers() {
 async fn a_group_is_made_only_of_voters_that_all_have_nothing() {
     let cluster = Cluster::planned(3, 2).await;
     let running = cluster.open(1).await;
-    let node = &running.node;
-    let pristine = |disk| Recalled {
-        disk: [disk; 16],
-        pristine: BTreeSet::from([0, 1]),
-        ..Recalled::default()
-    };
+    let node = &running.node.0;
+    let pristine = |disk| Recalled { disk: [disk; 16], ..Recalled::default() };
     let mut answers = BTreeMap::from([(2, pristine(2))]);
     assert!(matches!(node.readiness(0, &answers), Readiness::Waiting), "a majority is not enough");
     answers.insert(3, pristine(3));
@@ -128,7 +124,7 @@ async fn a_group_is_made_only_of_voters_that_all_have_nothing() {
     assert_eq!(members.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!((members[&2].disk, members[&3].disk), ([2; 16], [3; 16]));
     assert_eq!(members[&1].disk, node.peers.roster.disk);
-    answers.insert(3, Recalled { pristine: BTreeSet::from([1]), ..pristine(3) });
+    answers.insert(3, Recalled { traces: BTreeSet::from([0]), ..pristine(3) });
     assert!(matches!(node.readiness(0, &answers), Readiness::Exists));
     assert!(matches!(node.readiness(1, &answers), Readiness::Ready(_)));
     running.stop().await;

@@ -78,6 +78,7 @@ pub(crate) async fn dial(link: Arc<Link>, lane: Lane, way: Way, mut stop: watch:
                     && status.code() == OTHER_DISK
                 {
                     link.set_turned_away();
+                    way.roster.tell();
                 }
                 // Said once, and not with every attempt, until something else is wrong.
                 let is_news = !std::mem::replace(&mut distrusts, is_distrust(&error));
@@ -134,7 +135,9 @@ async fn run(link: &Link, lane: Lane, way: &Way) -> Result<(), DialError> {
         let mut inbound = client.lane(outbound).await?.into_inner();
         let parcel = inbound.message().await?.ok_or(DialError::Ended)?;
         let greeting = parcel.greeting.ok_or(DialError::Ended)?;
-        roster.admit_listener(link.peer, &greeting)?;
+        let found = roster.admit_listener(link.peer, &greeting);
+        link.set_found(found);
+        found?;
         Ok::<_, DialError>(inbound)
     };
     let mut inbound =

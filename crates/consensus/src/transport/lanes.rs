@@ -48,6 +48,7 @@ impl Sessions {
                 return;
             }
             (_, None) => {
+                desk.wanted_by_leader(group);
                 let _gone = answers.send(refuse(Refusal::NotRunning)).await;
                 return;
             }

@@ -13,6 +13,8 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Kind, Lane, Message, QUEUE_MESSAGES_MAX, Refusal};
+use crate::raft::DiskId;
+use crate::roster::TurnedAway;
 
 /// Answers that may be outstanding on one lane. The askers bound themselves far below.
 const OUTSTANDING_MAX: usize = 65_536;
@@ -44,6 +46,10 @@ pub(crate) struct Link {
     next_request: AtomicU64,
     lanes: [Mutex<Option<Connection>>; 4],
     is_turned_away: AtomicBool,
+    /// What the peer last was: its data directory, or why it is not welcome.
+    found: Mutex<Option<Result<DiskId, TurnedAway>>>,
+    /// The peer said that it may lead.
+    may_lead: AtomicBool,
 }
 
 /// One lane while it is up.
@@ -128,7 +134,32 @@ impl Link {
             next_request: AtomicU64::new(1),
             lanes: [const { Mutex::new(None) }; 4],
             is_turned_away: AtomicBool::new(false),
+            found: Mutex::new(None),
+            may_lead: AtomicBool::new(true),
         }
+    }
+
+    /// Whether questions can be sent.
+    pub(crate) fn is_up(&self, lane: Lane) -> bool {
+        self.lane(lane).is_some()
+    }
+
+    /// The peer's data directory, or why it is not welcome; nothing before it has answered.
+    pub(crate) fn found(&self) -> Option<Result<DiskId, TurnedAway>> {
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_found(&self, found: Result<DiskId, TurnedAway>) {
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+    }
+
+    /// Whether the peer may lead, as far as it has said.
+    pub(crate) fn may_lead(&self) -> bool {
+        self.may_lead.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_may_lead(&self, may_lead: bool) {
+        self.may_lead.store(may_lead, Ordering::Release);
     }
 
     /// The peer knows this node with another data directory.

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{
-    Applied, CheckpointOptions, Leadership, Node, NodeConfig, ProposeError, Replica, StopReason,
-    Timing, tune,
+    Applied, Change, ChangeError, Changed, CheckpointOptions, Leadership, Node, NodeConfig,
+    ProposeError, Replica, StopReason, Timing, tune,
 };
 use futures::StreamExt;
 use ledger::{
@@ -139,6 +139,57 @@ impl Cluster {
         Running { node, server }
     }
 
+    /// Starts a node that is to join a running cluster, and has a disk of its own.
+    pub(crate) async fn join(&mut self, id: u64) -> Result<(), StopReason> {
+        self.add_address(id).await;
+        let config = NodeConfig { joins: true, ..self.config(id) };
+        let running = self.serve(id, Node::open(config).await.unwrap()).await;
+        soon("the node starts", running.node.start()).await?;
+        self.nodes.insert(id, running);
+        Ok(())
+    }
+
+    /// Gives a node that was not planned an address.
+    pub(crate) async fn add_address(&mut self, id: u64) {
+        if !self.peers.contains_key(&id) {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            self.peers.insert(id, listener.local_addr().unwrap().to_string());
+            self.held.lock().unwrap().insert(id, listener);
+        }
+    }
+
+    /// Changes a shard, asking whoever leads, until it is done or refused for good.
+    pub(crate) async fn change(&self, shard: u16, change: Change) -> Result<Changed, ChangeError> {
+        soon("a change is decided", async {
+            loop {
+                let leader = self.leader(shard).await;
+                match self.nodes[&leader].node.change(shard, change.clone()).await {
+                    Err(
+                        ChangeError::NotLeader { .. }
+                        | ChangeError::UnderWay
+                        | ChangeError::Behind { .. }
+                        | ChangeError::Unknown,
+                    ) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    decided => return decided,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Gives a node a replica that votes.
+    pub(crate) async fn add_voter(&self, shard: u16, node: u64) {
+        let address = self.peers[&node].clone();
+        self.change(shard, Change::AddLearner { node, address }).await.unwrap();
+        self.change(shard, Change::Voters { add: Some(node), remove: None }).await.unwrap();
+    }
+
+    /// Takes a node's replica away; it does not lead.
+    pub(crate) async fn remove(&self, shard: u16, node: u64) {
+        self.change(shard, Change::Voters { add: None, remove: Some(node) }).await.unwrap();
+        self.change(shard, Change::Remove { node }).await.unwrap();
+    }
+
     /// Starts a node that is part of a running cluster.
     pub(crate) async fn start(&mut self, id: u64) -> Result<(), StopReason> {
         let running = self.open(id).await;
@@ -168,11 +219,16 @@ impl Cluster {
 
     /// The node that leads a shard, once one does.
     pub(crate) async fn leader(&self, shard: u16) -> u64 {
-        let watching = self.nodes.iter().map(|(id, running)| {
-            let mut leadership = running.node.replica(shard).unwrap().leadership();
+        let replicas =
+            self.nodes.iter().filter_map(|(id, running)| Some((*id, running.node.replica(shard)?)));
+        let watching = replicas.map(|(id, replica)| {
+            let mut leadership = replica.leadership();
             Box::pin(async move {
-                leadership.wait_for(|now| now.leads).await.unwrap();
-                *id
+                if leadership.wait_for(|now| now.leads).await.is_err() {
+                    // The node keeps it no more.
+                    std::future::pending::<()>().await;
+                }
+                id
             })
         });
         soon("somebody leads", futures::future::select_all(watching)).await.0

@@ -52,18 +52,12 @@ pub(super) struct Wire {
 pub(crate) struct Search {
     nodes: Arc<Nodes>,
     shard: u32,
-    replicas: Vec<u64>,
     frames_in_flight: usize,
 }
 
 impl Search {
-    pub(crate) fn new(
-        nodes: Arc<Nodes>,
-        shard: u16,
-        replicas: Vec<u64>,
-        frames_in_flight: usize,
-    ) -> Self {
-        Self { nodes, shard: shard.into(), replicas, frames_in_flight }
+    pub(crate) fn new(nodes: Arc<Nodes>, shard: u16, frames_in_flight: usize) -> Self {
+        Self { nodes, shard: shard.into(), frames_in_flight }
     }
 
     /// After a pause, follows a hint, or asks every replica at once who leads. `None` when nobody does, for now.
@@ -79,15 +73,16 @@ impl Search {
         self.open(leader).await
     }
 
-    /// The first replica that says it leads; or whom a replica names that is none of those we knew.
+    /// The first node that says it leads; or whom a node names that is none of those we knew. Replicas move between nodes,
+    /// so everybody who was ever named is asked: who keeps nothing of the shard says so at once.
     async fn ask_all(&self) -> Option<u64> {
-        let mut asked: FuturesUnordered<_> =
-            self.replicas.iter().map(|node| self.ask(*node)).collect();
+        let known = self.nodes.ids();
+        let mut asked: FuturesUnordered<_> = known.iter().map(|node| self.ask(*node)).collect();
         let mut stranger = None;
         while let Some(said) = asked.next().await {
             match said {
                 Some(Said::Leads(node)) => return Some(node),
-                Some(Said::Names(leader)) if !self.replicas.contains(&leader.node_id) => {
+                Some(Said::Names(leader)) if !known.contains(&leader.node_id) => {
                     stranger = Some(leader);
                 }
                 Some(Said::Names(_)) | None => {}

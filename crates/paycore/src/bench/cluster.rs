@@ -194,7 +194,7 @@ impl Cluster {
     async fn leader_of(&self, shard: u16) -> Option<u64> {
         for (id, address) in &self.nodes {
             let status = status::ask(address, &[shard]).await;
-            if status.is_ok_and(|statuses| statuses.iter().any(|status| status.leads)) {
+            if status.is_ok_and(|statuses| statuses.iter().any(|(_, status)| status.leads)) {
                 return Some(*id);
             }
         }

@@ -14,8 +14,11 @@ use super::grpc::{CallError, Channel, MethodHead, encoded};
 /// How long one question may take.
 const ASK_MAX: Duration = Duration::from_secs(1);
 
-/// Asks a node about its replicas of these shards.
-pub(super) async fn ask(address: &str, shards: &[u16]) -> anyhow::Result<Vec<ReplicaStatus>> {
+/// Asks a node about its replicas of these shards. Those of which it keeps none are left out.
+pub(super) async fn ask(
+    address: &str,
+    shards: &[u16],
+) -> anyhow::Result<Vec<(u16, ReplicaStatus)>> {
     let method = MethodHead::new(address, "/paycore.cluster.v1.Shard/Read")?;
     let asking = async {
         let channel = Channel::connect(address).await?;
@@ -27,9 +30,13 @@ pub(super) async fn ask(address: &str, shards: &[u16]) -> anyhow::Result<Vec<Rep
                 timeout_ms: u32::try_from(ASK_MAX.as_millis())?,
                 question: Some(Question::Status(StatusQuestion {})),
             };
-            let reply = ReadReply::decode(channel.unary(&method, encoded(&question)).await?)?;
-            if let Some(Answer::Status(status)) = reply.answer {
-                statuses.push(status);
+            let answer = match channel.unary(&method, encoded(&question)).await {
+                Ok(answer) => answer,
+                Err(CallError::Status(_)) => continue,
+                Err(why) => return Err(why.into()),
+            };
+            if let Some(Answer::Status(status)) = ReadReply::decode(answer)?.answer {
+                statuses.push((*shard, status));
             }
         }
         anyhow::Ok(statuses)

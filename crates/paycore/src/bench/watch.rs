@@ -82,11 +82,11 @@ pub(super) async fn nodes(cluster: &Cluster, shards: u16, clock: Clock, seen: &R
         for (node, address) in cluster.addresses() {
             let Ok(statuses) = status::ask(address, &shards).await else { continue };
             let mut seen = seen.borrow_mut();
-            for (place, status) in statuses.iter().enumerate() {
-                if place == 0 && status.leads {
+            for (shard, status) in &statuses {
+                if *shard == 0 && status.leads {
                     seen.leads(clock.now_ms(), *node, status.term);
                 }
-                seen.checkpoint((*node, place), status.checkpoint_index);
+                seen.checkpoint((*node, usize::from(*shard)), status.checkpoint_index);
             }
         }
     }

@@ -8,8 +8,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use super::invocation::{Invocation, bare_screen};
 use super::options::Global;
 use super::{
-    account, audit, balance, config, hold, import, keys, log, lookup, multi_transfer, reverse,
-    statement, transfer,
+    account, audit, balance, cluster, config, hold, import, keys, log, lookup, multi_transfer,
+    reverse, statement, transfer,
 };
 use crate::config::Flag;
 use crate::exit::{Failure, USAGE};
@@ -37,6 +37,7 @@ pub(crate) enum Command {
     Audit(audit::Args),
     Balance(balance::Args),
     Bench(Box<crate::bench::Args>),
+    Cluster(cluster::Args),
     Config(config::Args),
     Demo(crate::demo::Args),
     Gateway(crate::server::gateway::Args),
@@ -70,6 +71,7 @@ impl Command {
             Self::Statement(args) => Some(args.reach.flags()),
             Self::Transfer(args) => Some(args.reach.flags()),
             Self::Bench(_)
+            | Self::Cluster(_)
             | Self::Log(_)
             | Self::Demo(_)
             | Self::Gateway(_)
@@ -110,6 +112,7 @@ fn dispatch(command: &Command, around: &Invocation) -> Result<(), Failure> {
         Command::Audit(args) => audit::run(args, around),
         Command::Balance(args) => balance::run(args, around),
         Command::Bench(args) => crate::bench::run(args, around),
+        Command::Cluster(args) => cluster::run(args, around),
         Command::Config(args) => config::run(args, around),
         Command::Demo(args) => crate::demo::run(args, around),
         Command::Gateway(args) => crate::server::gateway::run(args, around),

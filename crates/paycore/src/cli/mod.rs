@@ -8,6 +8,7 @@ mod account;
 mod audit;
 mod balance;
 mod certs;
+mod cluster;
 mod command;
 mod config;
 mod hold;

@@ -20,6 +20,11 @@ const NODES_MAX: usize = 9;
 /// Gateways of one cluster at the most; each keeps a stream to every node.
 const GATEWAYS_MAX: usize = 64;
 
+/// Replicas of a shard: one may die, and the rest still outvote it.
+const fn three() -> usize {
+    3
+}
+
 /// A name's length at the most, as in DNS.
 const NAME_MAX: usize = 63;
 
@@ -31,7 +36,10 @@ pub(crate) struct Topology {
     pub(crate) name: String,
     /// How many shards its accounts are dealt out to. For ever: a cluster keeps the number it was made with.
     shards: u16,
-    /// Its nodes. Every node holds a replica of every shard.
+    /// How many replicas each shard has, as far as there are nodes.
+    #[serde(default = "three")]
+    pub(crate) replicas: usize,
+    /// Its nodes.
     pub(crate) nodes: Vec<NodeSpec>,
     /// Its gateways. They keep nothing, so any number of them will do.
     pub(crate) gateways: Vec<GatewaySpec>,
@@ -165,9 +173,14 @@ impl Topology {
         })
     }
 
+    /// How many replicas each shard of a new cluster gets.
+    pub(crate) fn replication(&self) -> usize {
+        self.replicas.min(self.nodes.len())
+    }
+
     /// How many nodes may die without a write being refused for longer than an election.
     pub(crate) fn spare_nodes(&self) -> usize {
-        self.nodes.len().saturating_sub(1) / 2
+        self.replication().saturating_sub(1) / 2
     }
 
     /// Everything that cannot work.
@@ -183,6 +196,9 @@ impl Topology {
         }
         if Shards::new(self.shards).is_none() {
             wrong.push(format!("`shards` is {}; a cluster has 1 to {SHARDS_MAX}", self.shards));
+        }
+        if !(1..=NODES_MAX).contains(&self.replicas) {
+            wrong.push(format!("`replicas` is {}; a shard has 1 to {NODES_MAX}", self.replicas));
         }
         wrong.extend(self.wrong_members());
         wrong.extend(self.consensus.wrong());

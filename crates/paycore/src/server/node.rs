@@ -6,15 +6,18 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use consensus::{CheckpointOptions, Node, NodeConfig, Replica, ReplicaStatus, StopReason, Timing};
+use consensus::{
+    CheckpointOptions, Node, NodeConfig, Replica, ReplicaStatus, Replicas, StopReason, Timing,
+};
 use gateway::Shown;
 use gateway::tls::{Door, Guests, Identity, Role};
 use ledger::Shards;
-use shard::{Addresses, Drain, Shard, ShardDoors, Surroundings, shard_server};
+use shard::{Drain, Shard, ShardDoors, Surroundings, cluster_server, shard_server};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
@@ -54,6 +57,9 @@ pub(crate) struct Args {
     /// Do without TLS, even towards other machines
     #[arg(long)]
     plaintext: bool,
+    /// Join a cluster that exists: keep nothing before `paycore cluster add-node` or `move-replica` gives it something
+    #[arg(long)]
+    join: bool,
 }
 
 /// Runs the node until it is asked to stop, or must.
@@ -68,7 +74,7 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
         .ok_or_else(|| Failure::usage("which node is this? Say --id N, or set node.id"))?;
     let data = args.data.clone().unwrap_or_else(|| settings.node.data_dir.clone());
     let identity = crate::config::tls::identity(&topology, &format!("node-{id}"), args.plaintext)?;
-    let plan = Plan { topology, id, data, hands_over: true, identity };
+    let plan = Plan { topology, id, data, joins: args.join, hands_over: true, identity };
     actix::System::new().block_on(serve(plan, super::asked_to_stop()))
 }
 
@@ -81,6 +87,8 @@ pub(crate) struct Plan {
     pub(crate) id: u64,
     /// Where it keeps what it knows.
     pub(crate) data: PathBuf,
+    /// Whether its cluster exists, and it joins it.
+    pub(crate) joins: bool,
     /// Whether it hands over what it leads when it is asked to stop; of no use when all nodes stop together.
     pub(crate) hands_over: bool,
     /// What it shows, and whom it trusts; `None` for plaintext.
@@ -91,7 +99,8 @@ impl Plan {
     fn config(&self) -> NodeConfig {
         let peers = self.topology.peers();
         let mut config = NodeConfig::new(self.id, self.data.clone(), peers, self.topology.shards());
-        config.replicas = self.topology.nodes.len();
+        config.replicas = self.topology.replication();
+        config.joins = self.joins;
         let (consensus, store) = (self.topology.consensus, self.topology.store);
         config.timing = Timing {
             heartbeat_ms: consensus.heartbeat_ms,
@@ -156,18 +165,21 @@ pub(crate) async fn serve(
     let node = Node::open(plan.config()).await.map_err(|why| Failure::internal(why.to_string()))?;
     tracing::info!(node = plan.id, address = %spec.grpc, data = %plan.data.display(), "opened");
 
-    let addresses: Arc<Addresses> = Arc::new(plan.topology.peers());
-    let doors: shard::Shards = Arc::default();
+    let node = Arc::new(node);
+    let (keeper, doors) = watch::channel(BTreeMap::new());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let shards = plan.topology.shards();
+    let replication = u32::try_from(plan.topology.replicas).unwrap_or(u32::MAX);
     let server = consensus::tune(Server::builder())
         .add_service(InterceptedService::new(node.peer_service(), alone))
-        .add_service(shard_server(plan.id, Arc::clone(&doors), Arc::clone(&addresses)));
+        .add_service(shard_server(plan.id, doors.clone(), node.addresses()))
+        .add_service(cluster_server(Arc::clone(&node), shards.count(), replication));
     let connections = gateway::connections(listener, CONNECTIONS_MAX, door);
     let serving = tokio::spawn(server.serve_with_incoming_shutdown(connections, async {
         let _ = stopped.await;
     }));
 
-    let ended = live(&plan, &node, (&doors, &addresses), asked).await;
+    let ended = live(&plan, &node, keeper, asked).await;
     if ended.is_ok() && plan.hands_over {
         hand_over(&node, &doors).await;
     }
@@ -181,20 +193,19 @@ pub(crate) async fn serve(
 async fn live(
     plan: &Plan,
     node: &Node,
-    (doors, addresses): (&shard::Shards, &Arc<Addresses>),
+    doors: watch::Sender<BTreeMap<u32, ShardDoors>>,
     asked: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
     let mut must_stop = node.stopped();
     let work = async {
         node.start().await.map_err(|reason| stopped(&reason))?;
         let around = Surroundings {
-            addresses: Arc::clone(addresses),
+            addresses: node.addresses(),
             mail: node.mail(),
-            shards: Arc::clone(doors),
+            shards: doors.subscribe(),
         };
-        node.read_mail(shard::mailbox(Arc::clone(doors)));
-        let started = start_shards(node, plan.topology.shards(), &around);
-        doors.set(started).unwrap_or_else(|_| unreachable!("a node starts once"));
+        node.read_mail(shard::mailbox(doors.subscribe()));
+        actix::spawn(keep_doors(node.watch_replicas(), plan.topology.shards(), around, doors));
         node.initialize().await.map_err(|reason| stopped(&reason))?;
         tracing::info!(node = plan.id, "takes part");
         std::future::pending::<Result<(), Failure>>().await
@@ -209,13 +220,32 @@ async fn live(
     }
 }
 
-fn start_shards(node: &Node, shards: Shards, around: &Surroundings) -> BTreeMap<u32, ShardDoors> {
-    let doors = node.replicas().into_iter().map(|replica| {
-        let place = (shards, replica.shard());
-        let actor = Shard::start(Arc::clone(&replica), place, around);
-        (u32::from(replica.shard()), ShardDoors { actor, replica })
-    });
-    doors.collect()
+/// Opens the doors of each replica that comes, and closes those of each that goes, until the node has gone.
+async fn keep_doors(
+    mut replicas: watch::Receiver<Replicas>,
+    shards: Shards,
+    around: Surroundings,
+    doors: watch::Sender<BTreeMap<u32, ShardDoors>>,
+) {
+    loop {
+        let kept = Arc::clone(&replicas.borrow_and_update());
+        doors.send_modify(|doors| {
+            doors.retain(|_, door| {
+                let is_same = |kept: &Arc<Replica>| Arc::ptr_eq(kept, &door.replica);
+                kept.get(&door.replica.shard()).is_some_and(is_same)
+            });
+            for replica in kept.values() {
+                doors.entry(replica.shard().into()).or_insert_with(|| {
+                    let (replica, place) = (Arc::clone(replica), (shards, replica.shard()));
+                    let actor = Shard::start(Arc::clone(&replica), place, &around);
+                    ShardDoors { actor, replica }
+                });
+            }
+        });
+        if replicas.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 fn stopped(reason: &StopReason) -> Failure {
@@ -223,8 +253,8 @@ fn stopped(reason: &StopReason) -> Failure {
 }
 
 /// Takes nothing new, and lets another node lead, so that nobody has to wait for an election.
-async fn hand_over(node: &Node, doors: &OnceLock<BTreeMap<u32, ShardDoors>>) {
-    let Some(doors) = doors.get() else { return };
+async fn hand_over(node: &Node, doors: &watch::Receiver<BTreeMap<u32, ShardDoors>>) {
+    let doors = doors.borrow().clone();
     for door in doors.values() {
         door.actor.do_send(Drain);
     }

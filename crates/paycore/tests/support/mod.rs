@@ -58,7 +58,15 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts what one of the project's topologies describes, on ports that are free, with `more` at its end.
     pub(crate) fn start(file: &str, more: &str) -> Self {
-        Self::start_with(file, more, |_| Vec::new())
+        Self::start_of(file, 1, more)
+    }
+
+    /// The same, with so many shards.
+    pub(crate) fn start_of(file: &str, shards: u16, more: &str) -> Self {
+        let many = format!("shards = {shards}\n");
+        let mut cluster = Self::lay_out(file, |text| text.replace("shards = 1\n", &many) + more);
+        cluster.start_all(|_| Vec::new());
+        cluster
     }
 
     /// The same, with flags for the gateway; they are chosen when the cluster's directory is there.
@@ -166,6 +174,27 @@ impl Cluster {
         assert!(self.nodes.insert(id, child).is_none(), "node {id} runs already");
     }
 
+    /// Starts a node that is to join: the topology names it from now on. Gives its address.
+    pub(crate) fn join_node(&mut self, id: u64) -> String {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let node = format!("\n[[nodes]]\nid = {id}\ngrpc = \"{free}\"\n");
+        let text = std::fs::read_to_string(&self.topology).unwrap();
+        std::fs::write(&self.topology, text + &node).unwrap();
+        self.addresses.insert(id, free.clone());
+        let (topology, data) = (self.topology.to_str().unwrap().to_owned(), self.data(id));
+        let (number, data) = (id.to_string(), data.to_str().unwrap().to_owned());
+        let args = ["node", "--topology", &topology, "--id", &number, "--data", &data, "--join"];
+        let child = self.spawn(&format!("n{id}"), &args);
+        assert!(self.nodes.insert(id, child).is_none(), "node {id} runs already");
+        until("the node opens its door", || TcpStream::connect(&free).ok());
+        free
+    }
+
+    /// The topology's file.
+    pub(crate) fn topology(&self) -> &Path {
+        &self.topology
+    }
+
     /// Kills a node as a power cut would.
     pub(crate) fn kill_node(&mut self, id: u64) {
         let mut child = self.nodes.remove(&id).unwrap();
@@ -189,6 +218,11 @@ impl Cluster {
 
     /// How a node says it does, if it answers.
     pub(crate) fn status(&self, id: u64) -> Option<ReplicaStatus> {
+        self.status_of(id, 0)
+    }
+
+    /// How a node says its replica of a shard does, if it answers and has one.
+    pub(crate) fn status_of(&self, id: u64, shard: u32) -> Option<ReplicaStatus> {
         let scheme = self.scheme();
         let address = Endpoint::from_shared(format!("{scheme}://{}", self.addresses[&id])).unwrap();
         let address = match &self.tls {
@@ -198,7 +232,7 @@ impl Cluster {
         self.runtime.block_on(async {
             let mut node = ShardClient::new(address.connect().await.ok()?);
             let question = Some(Question::Status(StatusQuestion {}));
-            let asked = ReadRequest { shard: 0, stale_ok: true, timeout_ms: 1_000, question };
+            let asked = ReadRequest { shard, stale_ok: true, timeout_ms: 1_000, question };
             let answer = node.read(asked).await.ok()?.into_inner().answer?;
             let Answer::Status(status) = answer else {
                 panic!("asked for its status, a node says {answer:?}");

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use super::*;
 use crate::convert::Refusal;
 use crate::failure::Failure;
+use crate::obstacle::Obstacle;
 use crate::reply::every_rejection;
 
 /// The published table: a change here is a change of the contract.
@@ -63,6 +64,11 @@ fn every_code_is_said_by_somebody() {
     for refusal in Refusal::every() {
         let entry = find(refusal.code()).unwrap_or_else(|| panic!("{} is missing", refusal.code()));
         assert_eq!(entry.kind, Kind::Refusal, "{}", entry.code);
+        said.insert(entry.code);
+    }
+    for obstacle in Obstacle::every() {
+        let entry = obstacle.entry();
+        assert!(matches!(entry.kind, Kind::NotProposed | Kind::Refusal), "{}", entry.code);
         said.insert(entry.code);
     }
     for entry in CATALOGUE {

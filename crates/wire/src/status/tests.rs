@@ -10,7 +10,8 @@ fn statuses() -> Vec<(&'static str, Status)> {
     let rejections = every_rejection().map(|said| (said.code(), rejection(&said, false)));
     let failures = Failure::ALL.into_iter().map(|said| (said.code(), failure(said, None)));
     let refusals = Refusal::every().into_iter().map(|said| (said.code(), refusal(&said)));
-    rejections.chain(failures).chain(refusals).collect()
+    let obstacles = Obstacle::every().into_iter().map(|said| (said.code(), obstacle(said)));
+    rejections.chain(failures).chain(refusals).chain(obstacles).collect()
 }
 
 #[test]

@@ -100,3 +100,17 @@ fn what_cannot_work_is_refused_all_at_once() {
         assert!(wrong.contains(part), "{wrong}");
     }
 }
+
+#[test]
+fn a_shard_has_three_replicas_unless_the_file_says_otherwise() {
+    let five = (2..=5).fold(GOOD.to_owned(), |text, id| {
+        text + &format!("\n[[nodes]]\nid = {id}\ngrpc = \"host-{id}:7100\"\n")
+    });
+    let replication = |text: &str| read(text).map(|read| (read.replication(), read.spare_nodes()));
+    assert_eq!(replication(GOOD), Ok((1, 0)), "as far as there are nodes");
+    assert_eq!(replication(&five), Ok((3, 1)));
+    let all = five.replace("shards = 1", "shards = 1\nreplicas = 5");
+    assert_eq!(replication(&all), Ok((5, 2)));
+    let none = GOOD.replace("shards = 1", "shards = 1\nreplicas = 0");
+    assert_eq!(read(&none).unwrap_err(), "t.toml: `replicas` is 0; a shard has 1 to 9");
+}

@@ -1,0 +1,126 @@
+//! Groups that come and go while the node runs.
+//!
+//! A node runs a group when a leader sends it something of it, and ends it when the group's leader says that the node is
+//! no member. Both are a leader's word, said again until it has an effect, and both are done here, one after the other.
+//!
+//! - **Invariant:** who has left a group gives no vote in it, not even after a restart: the register says that it has left
+//!   before the group ends. Only a leader that sends entries has it back. Its log and vote stay, so whatever it promised
+//!   is still promised then.
+//! - A node that was away when it was removed, and comes back, stands for election in vain (its pre-votes are refused by
+//!   everybody who hears a leader), and hears in the leader's first beat that it may go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::storage::RaftLogStorage;
+use tokio::sync::mpsc;
+
+use super::Site;
+use super::open::{OpenError, open_shard};
+use crate::desk::Call;
+use crate::log_store::LogStore;
+use crate::machine::Shard;
+use crate::messages::Foreign;
+use crate::replica::Replica;
+use crate::stop::StopReason;
+
+/// How long a last checkpoint may take. Without it the node's log keeps what the group had.
+const CHECKPOINT_MAX: Duration = Duration::from_secs(30);
+
+/// Does what leaders want until the node goes down.
+pub(super) async fn run(site: Arc<Site>, mut calls: mpsc::Receiver<Call>) {
+    let mut going_down = site.going_down.subscribe();
+    loop {
+        let call = tokio::select! {
+            call = calls.recv() => call,
+            _ = going_down.changed() => return,
+        };
+        let Some(call) = call else { return };
+        let done = match call {
+            Call::Join(group) => site.join(group).await,
+            Call::Leave(said) => site.leave(&said).await,
+        };
+        if done.is_err() {
+            // The node stops, and has said why.
+            return;
+        }
+    }
+}
+
+impl Site {
+    /// Runs a group that a leader has sent something of.
+    async fn join(&self, group: u16) -> Result<(), StopReason> {
+        if self.desk.host(group).is_some() {
+            return Ok(());
+        }
+        let (config, log, parts) = (self.config.clone(), self.log.clone(), self.parts.clone());
+        let around = (self.offload, self.stop.clone());
+        let opening = move || open_shard(&config, &log, &parts, (group, &around));
+        let (log, shard) = match self.offload.run(opening).await {
+            Ok(opened) => opened,
+            Err(error) => return Err(self.refuse(opened_badly(group, error))),
+        };
+        tracing::info!(node = self.config.node_id, group, "joins a group");
+        let raft = Box::pin(self.build_group(log.clone(), shard.clone())).await?;
+        if let Some(mark) = shard.state.mark() {
+            self.peers.roster.record(group, &mark.meta.last_membership);
+        }
+        self.peers.roster.set_left(group, false);
+        self.keep_roster().await?;
+        self.run_group(raft, log, shard);
+        Ok(())
+    }
+
+    /// Ends a group of which this node is no member any more, and lets its memory go.
+    async fn leave(&self, said: &Foreign) -> Result<(), StopReason> {
+        let group = said.group;
+        let Some(replica) = self.replicas.borrow().get(&group).cloned() else { return Ok(()) };
+        if !replica.host.is_foreign(self.config.node_id, said) {
+            // It was had back meanwhile.
+            return Ok(());
+        }
+        tracing::info!(node = self.config.node_id, group, "leaves a group");
+        cover(&replica).await;
+        self.desk.trace(group);
+        self.peers.roster.set_left(group, true);
+        self.keep_roster().await?;
+
+        self.desk.close(group);
+        self.change_replicas(|replicas| {
+            replicas.remove(&group);
+        });
+        replica.host.ends.send_replace(true);
+        if let Err(error) = replica.host.raft.shutdown().await {
+            tracing::error!(group, %error, "a group did not end well");
+        }
+        let (log, shard) = (replica.keeper.log.clone(), replica.host.shard.clone());
+        self.let_log_go(log, &shard).await
+    }
+
+    /// Purges what the newest checkpoint covers: nobody else will, and it would keep the node's log from shrinking.
+    async fn let_log_go(&self, mut log: LogStore, shard: &Shard) -> Result<(), StopReason> {
+        let covered = shard.state.mark().and_then(|mark| mark.meta.last_log_id);
+        let Some(covered) = covered else { return Ok(()) };
+        let purged = log.purge(covered).await;
+        purged.map_err(|error| {
+            self.refuse(StopReason::Raft { shard: shard.number, error: error.to_string().into() })
+        })
+    }
+}
+
+/// Makes a last checkpoint, unless the newest one covers everything.
+async fn cover(replica: &Replica) {
+    let state = &replica.host.shard.state;
+    let covered = state.mark().map_or(0, |mark| mark.index);
+    if covered >= state.applied_index() {
+        return;
+    }
+    let made = tokio::time::timeout(CHECKPOINT_MAX, replica.checkpoint()).await;
+    if !matches!(made, Ok(Ok(_))) {
+        tracing::warn!(shard = replica.shard(), ?made, "no last checkpoint");
+    }
+}
+
+fn opened_badly(shard: u16, error: OpenError) -> StopReason {
+    StopReason::Raft { shard, error: error.to_string().into() }
+}

@@ -1,0 +1,180 @@
+//! `paycore cluster`: see how a cluster does, and change who keeps and leads its shards, while it works.
+//!
+//! Every command looks at the whole cluster, plans from what it sees, and takes one step after the other, each a change
+//! that the cluster may be left at: who is killed in between is started again, and plans the rest. Nothing is kept here.
+
+mod confirm;
+mod door;
+mod drive;
+mod plan;
+mod show;
+mod view;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Subcommand;
+
+use super::invocation::{Invocation, block_on};
+use crate::exit::Failure;
+use crate::output::duration;
+use drive::Operator;
+
+/// How a cluster does, and who keeps and leads its shards
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command of this family.
+#[derive(Clone, Debug, clap::Args)]
+struct Around {
+    /// The cluster's topology file; one node of it that answers is enough
+    #[arg(long, value_name = "FILE")]
+    topology: Option<PathBuf>,
+    /// How long the whole command may take
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10m")]
+    timeout: Duration,
+}
+
+/// Flags of commands that change something.
+#[derive(Clone, Debug, clap::Args)]
+struct Change {
+    #[command(flatten)]
+    around: Around,
+    /// Do not ask before anything is changed
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show every node and every shard
+    #[command(
+        after_help = "Example:\n  paycore cluster status --topology cluster-config/dev-3.toml"
+    )]
+    Status {
+        #[command(flatten)]
+        around: Around,
+    },
+    /// Give a new node its share of the replicas; it runs already, with `paycore node --join`
+    #[command(after_help = "Example:\n  paycore cluster add-node 4 127.0.0.1:7104 --yes")]
+    AddNode {
+        /// Its id, never used before
+        #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+        node: u64,
+        /// Where it listens
+        #[arg(value_name = "HOST:PORT")]
+        address: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Move one shard's replica to another node
+    #[command(after_help = "Example:\n  paycore cluster move-replica 0 1 4 --yes")]
+    MoveReplica {
+        /// The shard
+        #[arg(value_name = "SHARD")]
+        shard: u16,
+        /// Who has it
+        #[arg(value_name = "FROM", value_parser = clap::value_parser!(u64).range(1..))]
+        from: u64,
+        /// Who is to have it
+        #[arg(value_name = "TO", value_parser = clap::value_parser!(u64).range(1..))]
+        to: u64,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Let another node lead a shard
+    #[command(after_help = "Example:\n  paycore cluster transfer-leader 0 2 --yes")]
+    TransferLeader {
+        /// The shard
+        #[arg(value_name = "SHARD")]
+        shard: u16,
+        /// Who is to lead
+        #[arg(value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+        node: u64,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Spread the leaders, and on request the replicas, evenly over the nodes
+    #[command(after_help = "Example:\n  paycore cluster rebalance --replicas --yes")]
+    Rebalance {
+        /// Move replicas too
+        #[arg(long)]
+        replicas: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Let nothing be led from a node, from now on and over restarts
+    #[command(after_help = "Example:\n  paycore cluster drain 2 --yes")]
+    Drain {
+        /// The node
+        #[arg(value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+        node: u64,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Let a drained node lead again
+    #[command(after_help = "Example:\n  paycore cluster undrain 2 --yes")]
+    Undrain {
+        /// The node
+        #[arg(value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+        node: u64,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Move everything away from a node, so that it can be stopped for ever
+    #[command(after_help = "Example:\n  paycore cluster remove-node 4 --yes")]
+    RemoveNode {
+        /// The node
+        #[arg(value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+        node: u64,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+impl Command {
+    fn around(&self) -> &Around {
+        match self {
+            Self::Status { around } => around,
+            Self::AddNode { change, .. }
+            | Self::MoveReplica { change, .. }
+            | Self::TransferLeader { change, .. }
+            | Self::Rebalance { change, .. }
+            | Self::Drain { change, .. }
+            | Self::Undrain { change, .. }
+            | Self::RemoveNode { change, .. } => &change.around,
+        }
+    }
+}
+
+/// Does what was asked for.
+pub(super) fn run(args: &Args, invocation: &Invocation) -> Result<(), Failure> {
+    let Around { topology, timeout } = args.command.around();
+    let topology = topology.as_ref().unwrap_or(&invocation.settings.cluster.topology);
+    let topology =
+        crate::config::Topology::load(topology).map_err(|wrong| Failure::of_problems(&wrong))?;
+    let operator = Operator::new(topology.peers(), invocation.screen, *timeout);
+    block_on(dispatch(&args.command, operator))
+}
+
+async fn dispatch(command: &Command, mut operator: Operator) -> Result<(), Failure> {
+    match command {
+        Command::Status { .. } => operator.status().await,
+        Command::AddNode { node, address, change } => {
+            operator.add_node(*node, address, change.yes).await
+        }
+        Command::MoveReplica { shard, from, to, change } => {
+            operator.move_replica(*shard, (*from, *to), change.yes).await
+        }
+        Command::TransferLeader { shard, node, change } => {
+            operator.transfer_leader(*shard, *node, change.yes).await
+        }
+        Command::Rebalance { replicas, change } => operator.rebalance(*replicas, change.yes).await,
+        Command::Drain { node, change } => operator.set_drained(*node, true, change.yes).await,
+        Command::Undrain { node, change } => operator.set_drained(*node, false, change.yes).await,
+        Command::RemoveNode { node, change } => operator.remove_node(*node, change.yes).await,
+    }
+}

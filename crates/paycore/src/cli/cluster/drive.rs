@@ -1,0 +1,305 @@
+//! Takes the steps of a plan, one after the other, each until it is seen to be done.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::confirm::confirm;
+use super::door::{self, Ask};
+use super::plan::{self, Next, Step};
+use super::show::Status;
+use super::view::View;
+use crate::exit::Failure;
+use crate::output::{Paint, Screen, Show};
+
+/// Between two looks at the cluster while something is under way.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Codes that say "not now": the next look may find what is in the way gone.
+const NOT_NOW: [&str; 5] =
+    ["NO_LEADER", "CHANGE_UNDER_WAY", "REPLICA_BEHIND", "OUTCOME_UNKNOWN", "NODE_MUST_NOT_LEAD"];
+
+/// Codes that say "not now" of what may also be wrong for good: connections between busy nodes break and come back.
+const PERHAPS_LATER: [&str; 2] = ["NODE_UNREACHABLE", "QUORUM_AT_RISK"];
+
+/// How long such a thing is waited for within one step.
+const PERHAPS_MAX: Duration = Duration::from_secs(20);
+
+/// Who carries plans out.
+pub(super) struct Operator {
+    known: BTreeMap<u64, String>,
+    screen: Screen,
+    until: Instant,
+}
+
+/// What a command came to.
+#[derive(Debug, Serialize)]
+struct Done {
+    steps: Vec<String>,
+}
+
+impl Show for Done {
+    fn text(&self, paint: Paint) -> String {
+        match self.steps.len() {
+            0 => paint.good("it is so already"),
+            1 => format!("{} 1 step", paint.good("done:")),
+            steps => format!("{} {steps} steps", paint.good("done:")),
+        }
+    }
+}
+
+impl Operator {
+    /// An operator who knows these nodes, and has so much time.
+    pub(super) fn new(known: BTreeMap<u64, String>, screen: Screen, timeout: Duration) -> Self {
+        let now = Instant::now();
+        let until = now.checked_add(timeout).unwrap_or(now);
+        Self { known, screen, until }
+    }
+
+    /// Shows the cluster.
+    pub(super) async fn status(&self) -> Result<(), Failure> {
+        self.screen.show(&Status::of(&self.look().await?))
+    }
+
+    /// Gives a node its share.
+    pub(super) async fn add_node(
+        &mut self,
+        node: u64,
+        address: &str,
+        yes: bool,
+    ) -> Result<(), Failure> {
+        self.known.insert(node, address.to_owned());
+        match door::look(address).await {
+            None => {
+                let what = format!("node {node} does not answer at {address}");
+                return Err(Failure::coded("NODE_UNREACHABLE", what)
+                    .with_hint("start it with `paycore node --join` first"));
+            }
+            Some(status) if status.node_id != node => {
+                let what = format!("at {address} is node {}", status.node_id);
+                return Err(Failure::coded("NODE_MISMATCH", what));
+            }
+            Some(_) => {}
+        }
+        let view = self.look().await?;
+        let mut nodes = view.members();
+        nodes.retain(|member| view.is_up(*member));
+        nodes.insert(node);
+        let steps = plan::spread(&view, &nodes);
+        self.agree(&steps, &format!("add node {node}"), yes)?;
+        self.take(steps).await
+    }
+
+    /// Moves one replica.
+    pub(super) async fn move_replica(
+        &mut self,
+        shard: u16,
+        (from, to): (u64, u64),
+        yes: bool,
+    ) -> Result<(), Failure> {
+        let view = self.look().await?;
+        let Some(at) = view.shards.get(&shard) else {
+            return Err(Failure::usage(format!("there is no shard {shard}")));
+        };
+        if from == to || !view.is_up(to) {
+            let what = format!("node {to} does not answer, or has the replica itself");
+            return Err(Failure::coded("NODE_UNREACHABLE", what));
+        }
+        // What is left of a move that was cut short: the old replica has gone, the new one votes.
+        let is_moved = !at.has(from) && at.voters.contains(&to);
+        if !at.has(from) && !is_moved {
+            let what = format!("node {from} has no replica of shard {shard}");
+            return Err(Failure::coded("REPLICA_ROLE", what));
+        }
+        let steps = if is_moved { Vec::new() } else { vec![Step::Move { shard, from, to }] };
+        self.agree(&steps, "move a replica", yes)?;
+        self.take(steps).await
+    }
+
+    /// Lets a node lead.
+    pub(super) async fn transfer_leader(
+        &mut self,
+        shard: u16,
+        node: u64,
+        yes: bool,
+    ) -> Result<(), Failure> {
+        let view = self.look().await?;
+        let Some(at) = view.shards.get(&shard) else {
+            return Err(Failure::usage(format!("there is no shard {shard}")));
+        };
+        if !at.voters.contains(&node) {
+            let what = format!("node {node} does not vote in shard {shard}");
+            return Err(Failure::coded("REPLICA_ROLE", what));
+        }
+        if !view.may_lead(node) {
+            let what = format!("node {node} does not answer, or is drained");
+            return Err(Failure::coded("NODE_MUST_NOT_LEAD", what));
+        }
+        let is_so = at.leader == Some(node);
+        let steps = if is_so { Vec::new() } else { vec![Step::Lead { shard, node }] };
+        self.agree(&steps, "let another node lead", yes)?;
+        self.take(steps).await
+    }
+
+    /// Spreads leaders, and perhaps replicas.
+    pub(super) async fn rebalance(&mut self, replicas: bool, yes: bool) -> Result<(), Failure> {
+        let view = self.look().await?;
+        let mut done = Vec::new();
+        if replicas {
+            let mut nodes = view.members();
+            nodes.retain(|member| view.is_up(*member));
+            done = plan::spread(&view, &nodes);
+            self.agree(&done, "move replicas and leaders", yes)?;
+            self.take_all(&done).await?;
+        }
+        // Where the leaders are after that is seen, not guessed.
+        let leads = plan::spread_leaders(&self.led().await?);
+        self.agree(&leads, "move leaders", yes || replicas)?;
+        self.take_all(&leads).await?;
+        done.extend(leads);
+        self.finish(&done)
+    }
+
+    /// Drains a node, or ends that.
+    pub(super) async fn set_drained(
+        &mut self,
+        node: u64,
+        is_drained: bool,
+        yes: bool,
+    ) -> Result<(), Failure> {
+        let view = self.look().await?;
+        let address = view.nodes.get(&node).map(|seen| seen.address.clone());
+        let address = address.filter(|_| view.is_up(node)).ok_or_else(|| {
+            Failure::coded("NODE_UNREACHABLE", format!("node {node} does not answer"))
+        })?;
+        let what = if is_drained { "drain" } else { "undrain" };
+        confirm(&self.screen, &format!("{what} node {node}"), &node.to_string(), yes)?;
+        let is_new = door::set_drained(&address, is_drained).await?;
+        while is_drained && self.look().await?.leads(node) > 0 {
+            self.pause("the node still leads").await?;
+        }
+        let steps = if is_new { vec![format!("{what} node {node}")] } else { Vec::new() };
+        self.screen.show(&Done { steps })
+    }
+
+    /// Moves everything away from a node.
+    pub(super) async fn remove_node(&mut self, node: u64, yes: bool) -> Result<(), Failure> {
+        let view = self.look().await?;
+        let steps = plan::without(&view, node).map_err(|shard| {
+            let what = format!(
+                "shard {shard} would have fewer than {} replicas without node {node}",
+                view.replication
+            );
+            Failure::coded("REPLICATION_AT_RISK", what)
+        })?;
+        self.agree(&steps, &format!("remove node {node}"), yes)?;
+        self.take(steps).await
+    }
+
+    /// The cluster as it is now, learning of nodes that others name.
+    async fn look(&self) -> Result<View, Failure> {
+        let view = View::gather(&self.known).await;
+        if view.shards.is_empty() {
+            return Err(Failure::coded("NODE_UNREACHABLE", "no node of the topology answers")
+                .with_hint("is it running? --topology names another cluster"));
+        }
+        Ok(view)
+    }
+
+    /// The same, once every shard has a leader.
+    async fn led(&self) -> Result<View, Failure> {
+        loop {
+            let view = self.look().await?;
+            if view.shards.values().all(|shard| shard.leader.is_some()) {
+                return Ok(view);
+            }
+            self.pause("a shard has no leader").await?;
+        }
+    }
+
+    /// Shows a plan, and asks whether to go on.
+    fn agree(&self, steps: &[Step], what: &str, yes: bool) -> Result<(), Failure> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        for (number, step) in (1_usize..).zip(steps) {
+            self.screen.say(format_args!("{number:>3}. {step}"));
+        }
+        confirm(&self.screen, what, "yes", yes)
+    }
+
+    async fn take(&mut self, steps: Vec<Step>) -> Result<(), Failure> {
+        self.take_all(&steps).await?;
+        self.finish(&steps)
+    }
+
+    fn finish(&self, steps: &[Step]) -> Result<(), Failure> {
+        self.screen.show(&Done { steps: steps.iter().map(ToString::to_string).collect() })
+    }
+
+    async fn take_all(&mut self, steps: &[Step]) -> Result<(), Failure> {
+        for step in steps {
+            self.complete(*step).await?;
+            self.screen.say(format_args!("  done: {step}"));
+        }
+        Ok(())
+    }
+
+    /// Brings a step to its end: looks, does the next thing, and looks again.
+    async fn complete(&mut self, step: Step) -> Result<(), Failure> {
+        let mut perhaps_until = None;
+        loop {
+            let view = self.look().await?;
+            // Whom the nodes name now may be all that is left when the others have gone.
+            for (node, seen) in &view.nodes {
+                self.known.entry(*node).or_insert_with(|| seen.address.clone());
+            }
+            match plan::next(&view, step) {
+                Next::Done => return Ok(()),
+                Next::Wait => self.pause(&step.to_string()).await?,
+                Next::NoHeir => {
+                    let what = format!("{step}: nobody else may lead");
+                    return Err(Failure::coded("NO_HEIR", what));
+                }
+                Next::Ask(ask) => self.ask(&view, step, &ask, &mut perhaps_until).await?,
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        view: &View,
+        step: Step,
+        ask: &Ask,
+        perhaps_until: &mut Option<Instant>,
+    ) -> Result<(), Failure> {
+        let leader = view.shards.get(&step.shard()).and_then(|shard| shard.leader);
+        let seen = leader.and_then(|leader| view.nodes.get(&leader));
+        let Some(seen) = seen else { return self.pause("a shard has no leader").await };
+        let Err(failure) = door::change(&seen.address, step.shard(), ask).await else {
+            *perhaps_until = None;
+            return Ok(());
+        };
+        let is_one_of = |codes: &[&str]| failure.code().is_some_and(|code| codes.contains(&code));
+        let now = Instant::now();
+        let is_later = is_one_of(&PERHAPS_LATER)
+            && *perhaps_until.get_or_insert(now.checked_add(PERHAPS_MAX).unwrap_or(now)) > now;
+        let what = format!("{step}: {}", failure.message());
+        if is_later || is_one_of(&NOT_NOW) {
+            return self.pause(&what).await;
+        }
+        Err(failure.saying(what))
+    }
+
+    /// Waits a little; when there is no time left, what for is said.
+    async fn pause(&self, what: &str) -> Result<(), Failure> {
+        if Instant::now() >= self.until {
+            let what = format!("not done in time: {what}");
+            return Err(Failure::coded("OUTCOME_UNKNOWN", what)
+                .with_hint("give the command again: it goes on where it stopped"));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,206 @@
+//! The operators' door as a gRPC service: how a node does, and changes of who keeps and leads its shards.
+
+use std::sync::Arc;
+
+use consensus::{
+    Change, ChangeError, Changed, DrainError, Node, Overview, PeerOverview, Replica, ReplicaStatus,
+};
+use tonic::{Request, Response, Status};
+use wire::convert::Refusal;
+use wire::proto::cluster::cluster_server::{Cluster as ClusterDoor, ClusterServer};
+use wire::proto::cluster::{
+    AddLearnerRequest, ChangeReply, ChangeVotersRequest, GetNodeRequest, Leader, MemberState,
+    NodeStatus, PeerState, RemoveLearnerRequest, ReplicaState, Role, SetDrainedRequest,
+    TransferLeaderRequest,
+};
+use wire::{Failure, Obstacle};
+
+use crate::actor::Addresses;
+
+/// The longest address that is taken: a host name's 253 bytes, and a port.
+const ADDRESS_LEN_MAX: usize = 260;
+
+/// The operators' door of a node.
+struct Operations {
+    node: Arc<Node>,
+    addresses: Addresses,
+    shards: u16,
+    replication: u32,
+}
+
+/// Makes the gRPC service through which a node is operated. `replication` is how many replicas each shard should have.
+#[must_use]
+pub fn cluster_server(
+    node: Arc<Node>,
+    shards: u16,
+    replication: u32,
+) -> ClusterServer<impl ClusterDoor> {
+    let addresses = node.addresses();
+    ClusterServer::new(Operations { node, addresses, shards, replication })
+}
+
+#[tonic::async_trait]
+impl ClusterDoor for Operations {
+    async fn get_node(&self, _: Request<GetNodeRequest>) -> Result<Response<NodeStatus>, Status> {
+        let overview = self.node.overview().await;
+        let replicas = self.node.replicas();
+        let mut status = node_status(overview);
+        status.is_started = self.node.has_started();
+        status.shards = self.shards.into();
+        status.replication = self.replication;
+        status.replicas = replicas.iter().map(|replica| replica_state(replica)).collect();
+        Ok(Response::new(status))
+    }
+
+    async fn add_learner(
+        &self,
+        request: Request<AddLearnerRequest>,
+    ) -> Result<Response<ChangeReply>, Status> {
+        let AddLearnerRequest { shard, node_id, address } = request.into_inner();
+        let node = node(node_id)?;
+        if address.is_empty() || address.len() > ADDRESS_LEN_MAX || !address.contains(':') {
+            return Err(wrong("address", "host:port"));
+        }
+        self.change(shard, Change::AddLearner { node, address }).await
+    }
+
+    async fn change_voters(
+        &self,
+        request: Request<ChangeVotersRequest>,
+    ) -> Result<Response<ChangeReply>, Status> {
+        let ChangeVotersRequest { shard, add, remove } = request.into_inner();
+        let named = |node: u64| (node != 0).then_some(node);
+        let (add, remove) = (named(add), named(remove));
+        if add == remove {
+            return Err(wrong("add", "a node, or none; another one than `remove`"));
+        }
+        self.change(shard, Change::Voters { add, remove }).await
+    }
+
+    async fn remove_learner(
+        &self,
+        request: Request<RemoveLearnerRequest>,
+    ) -> Result<Response<ChangeReply>, Status> {
+        let RemoveLearnerRequest { shard, node_id } = request.into_inner();
+        self.change(shard, Change::Remove { node: node(node_id)? }).await
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<TransferLeaderRequest>,
+    ) -> Result<Response<ChangeReply>, Status> {
+        let TransferLeaderRequest { shard, node_id } = request.into_inner();
+        self.change(shard, Change::Lead { node: node(node_id)? }).await
+    }
+
+    async fn set_drained(
+        &self,
+        request: Request<SetDrainedRequest>,
+    ) -> Result<Response<ChangeReply>, Status> {
+        match self.node.set_drained(request.into_inner().is_drained).await {
+            Ok(is_new) => Ok(Response::new(ChangeReply { is_new })),
+            Err(DrainError::NoHeir(shard)) => {
+                Err(wire::status::obstacle(Obstacle::NoHeir { shard: shard.into() }))
+            }
+            Err(DrainError::NotKept) => Err(wire::status::failure(Failure::DiskFull, None)),
+        }
+    }
+}
+
+impl Operations {
+    async fn change(&self, shard: u32, change: Change) -> Result<Response<ChangeReply>, Status> {
+        let number = u16::try_from(shard).ok().filter(|number| *number < self.shards);
+        let number = number.ok_or_else(|| wrong("shard", "a shard of the cluster"))?;
+        match self.node.change(number, change).await {
+            Ok(Changed { is_new }) => Ok(Response::new(ChangeReply { is_new })),
+            Err(error) => Err(self.not_changed(shard, error)),
+        }
+    }
+
+    fn not_changed(&self, shard: u32, error: ChangeError) -> Status {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let obstacle = match error {
+            ChangeError::NotLeader { leader } => {
+                let leader = leader.and_then(|node_id| {
+                    Some(Leader { node_id, address: self.addresses.get(node_id)? })
+                });
+                return wire::status::failure(Failure::NoLeader, leader.as_ref());
+            }
+            ChangeError::Unknown => return wire::status::failure(Failure::OutcomeUnknown, None),
+            ChangeError::UnderWay => Obstacle::ChangeUnderWay { shard },
+            ChangeError::Unreachable(node) => Obstacle::NodeUnreachable { node },
+            ChangeError::OtherDisk(node) => Obstacle::DiskMismatch { node },
+            ChangeError::Stranger(node) => Obstacle::NodeMismatch { node },
+            ChangeError::Behind { node, lag } => Obstacle::ReplicaBehind { node, lag },
+            ChangeError::AtRisk { alive, voters } => {
+                Obstacle::QuorumAtRisk { alive: count(alive), voters: count(voters) }
+            }
+            ChangeError::Leads(node) => Obstacle::ReplicaLeads { node },
+            ChangeError::WrongRole(node) => Obstacle::ReplicaRole { node },
+            ChangeError::MustNotLead(node) => Obstacle::NodeMustNotLead { node },
+        };
+        wire::status::obstacle(obstacle)
+    }
+}
+
+fn node(id: u64) -> Result<u64, Status> {
+    if id == 0 { Err(wrong("node_id", "1 or more")) } else { Ok(id) }
+}
+
+fn wrong(field: &'static str, description: &'static str) -> Status {
+    wire::status::refusal(&Refusal::field(field, description))
+}
+
+fn node_status(overview: Overview) -> NodeStatus {
+    let peers = overview.peers.into_iter().map(|PeerOverview { node, address, is_up }| PeerState {
+        node_id: node,
+        address: address.unwrap_or_default(),
+        is_up,
+    });
+    NodeStatus {
+        node_id: overview.node,
+        address: overview.address.unwrap_or_default(),
+        disk: overview.disk.to_vec().into(),
+        is_drained: overview.is_drained,
+        clock_ms: overview.clock_ms,
+        clock_alarm: overview.clock_alarm.map(|alarm| alarm.to_string()).unwrap_or_default(),
+        free_bytes: overview.free_bytes.unwrap_or(0),
+        total_bytes: overview.total_bytes.unwrap_or(0),
+        peers: peers.collect(),
+        ..NodeStatus::default()
+    }
+}
+
+fn replica_state(replica: &Replica) -> ReplicaState {
+    let status: ReplicaStatus = replica.status();
+    let own = replica.node();
+    let role = match (status.is_leader, status.voters.contains(&own)) {
+        (true, _) => Role::Leader,
+        (false, true) => Role::Voter,
+        (false, false) => Role::Learner,
+    };
+    let matched = |node: u64| {
+        let found = status.matched.iter().find(|(member, _)| *member == node);
+        found.and_then(|(_, matched)| *matched).unwrap_or(0)
+    };
+    let members = status.members.iter().map(|(node, address)| MemberState {
+        node_id: *node,
+        address: address.clone(),
+        is_voter: status.voters.contains(node),
+        matched_index: matched(*node),
+    });
+    ReplicaState {
+        shard: status.shard.into(),
+        role: role.into(),
+        term: status.term,
+        leader: status.leader.unwrap_or(0),
+        members: members.collect(),
+        is_changing: status.is_changing,
+        last_log_index: status.last_log.unwrap_or(0),
+        committed_index: status.committed.unwrap_or(0),
+        applied_index: status.applied,
+        checkpoint_index: status.checkpoint.unwrap_or(0),
+        purged_index: status.purged.unwrap_or(0),
+        log_bytes: status.log_bytes,
+    }
+}
