@@ -1,5 +1,6 @@
 //! A cluster of real processes: nodes and a gateway, each the binary itself, with files on the disk.
 
+#![allow(dead_code, reason = "each test file uses its part of it")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -43,6 +44,7 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// A cluster. Dropped, it is killed.
 pub(crate) struct Cluster {
+    program: PathBuf,
     pub(crate) home: tempfile::TempDir,
     topology: PathBuf,
     addresses: BTreeMap<u64, String>,
@@ -55,8 +57,15 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts what one of the project's topologies describes, on ports that are free, with `more` at its end.
     pub(crate) fn start(file: &str, more: &str) -> Self {
+        Self::start_program(Path::new(BINARY), file, 1, more)
+    }
+
+    /// The same with so many shards, of another build of the binary. Each process finds in its environment what it is
+    /// called, and a folder for failpoints.
+    pub(crate) fn start_program(program: &Path, file: &str, shards: u16, more: &str) -> Self {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cluster-config");
-        let mut text = std::fs::read_to_string(dir.join(file)).unwrap();
+        let text = std::fs::read_to_string(dir.join(file)).unwrap();
+        let mut text = text.replace("shards = 1\n", &format!("shards = {shards}\n"));
         let mut moved = BTreeMap::new();
         for port in 7_100..7_110_u16 {
             let old = format!("\"127.0.0.1:{port}\"");
@@ -73,9 +82,11 @@ impl Cluster {
         let endpoint = moved.remove(&7_100).unwrap();
         let addresses = (1..).zip(moved.into_values()).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let program = program.to_owned();
         let nodes = BTreeMap::new();
         let mut cluster =
-            Self { home, topology, addresses, nodes, gateway: None, endpoint, runtime };
+            Self { program, home, topology, addresses, nodes, gateway: None, endpoint, runtime };
+        std::fs::create_dir(cluster.failpoints()).unwrap();
         for id in cluster.ids() {
             cluster.start_node(id);
         }
@@ -99,6 +110,11 @@ impl Cluster {
     /// Where a node keeps what it knows.
     pub(crate) fn data(&self, id: u64) -> PathBuf {
         self.home.path().join(format!("n{id}"))
+    }
+
+    /// Where files say at which failpoint a process is to die.
+    pub(crate) fn failpoints(&self) -> PathBuf {
+        self.home.path().join("failpoints")
     }
 
     /// What a process has said about itself.
@@ -136,13 +152,25 @@ impl Cluster {
         until("the node ends by itself", || child.try_wait().unwrap())
     }
 
+    /// A node that has ended by itself, if one has.
+    pub(crate) fn ended(&mut self) -> Option<(u64, ExitStatus)> {
+        let mut nodes = self.nodes.iter_mut();
+        let ended = nodes.find_map(|(id, child)| Some((*id, child.try_wait().unwrap()?)));
+        ended.inspect(|(id, _)| drop(self.nodes.remove(id)))
+    }
+
     /// How a node says it does, if it answers.
     pub(crate) fn status(&self, id: u64) -> Option<ReplicaStatus> {
+        self.status_of(id, 0)
+    }
+
+    /// How a node says its replica of a shard does, if it answers and has one.
+    pub(crate) fn status_of(&self, id: u64, shard: u32) -> Option<ReplicaStatus> {
         let address = Endpoint::from_shared(format!("http://{}", self.addresses[&id])).unwrap();
         self.runtime.block_on(async {
             let mut node = ShardClient::new(address.connect().await.ok()?);
             let question = Some(Question::Status(StatusQuestion {}));
-            let asked = ReadRequest { shard: 0, stale_ok: true, timeout_ms: 1_000, question };
+            let asked = ReadRequest { shard, stale_ok: true, timeout_ms: 1_000, question };
             let answer = node.read(asked).await.ok()?.into_inner().answer?;
             let Answer::Status(status) = answer else {
                 panic!("asked for its status, a node says {answer:?}");
@@ -153,16 +181,25 @@ impl Cluster {
 
     /// Who leads, once somebody does.
     pub(crate) fn leader(&self) -> u64 {
-        until("somebody leads", || {
-            self.nodes.keys().copied().find(|id| self.status(*id).is_some_and(|at| at.leads))
-        })
+        self.leader_of(0)
+    }
+
+    /// Who leads a shard, once somebody does.
+    pub(crate) fn leader_of(&self, shard: u32) -> u64 {
+        let leads = |id: &u64| self.status_of(*id, shard).is_some_and(|at| at.leads);
+        until("somebody leads", || self.nodes.keys().copied().find(leads))
     }
 
     /// Waits until all nodes that run have applied the same entries, and gives their one digest.
     pub(crate) fn settled(&self) -> Vec<u8> {
+        self.settled_of(0)
+    }
+
+    /// The same of a shard's replicas.
+    pub(crate) fn settled_of(&self, shard: u32) -> Vec<u8> {
         until("replicas at the same index have the same digest", || {
-            let all: Option<Vec<_>> = self.nodes.keys().map(|id| self.status(*id)).collect();
-            let all = all?;
+            let all = self.nodes.keys().map(|id| self.status_of(*id, shard));
+            let all = all.collect::<Option<Vec<_>>>()?;
             let (index, digest) = (all[0].applied_index, all[0].digest.clone());
             let same_index = all.iter().all(|at| at.applied_index == index);
             let same_log = all.iter().all(|at| at.last_log_index == index);
@@ -212,12 +249,13 @@ impl Cluster {
         let path = self.home.path().join(format!("{name}.log"));
         let log = std::fs::File::options().create(true).append(true).open(path).unwrap();
         let mut command = self.process();
+        command.env("PAYCORE_FAIL_DIR", self.failpoints()).env("PAYCORE_FAIL_AS", name);
         command.args(args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command.spawn().unwrap()
     }
 
     fn process(&self) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(&self.program);
         let home = self.home.path();
         command.env_clear().env("HOME", home).env("TMPDIR", home).current_dir(home);
         command
