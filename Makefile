@@ -1,4 +1,4 @@
-.PHONY: verify fix sim loom bench jepsen
+.PHONY: verify fix sim loom failpoints bench jepsen
 
 # Changes nothing; the same lines that CI runs.
 verify:
@@ -15,6 +15,11 @@ fix:
 # Every interleaving of the group commit.
 loom:
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p group-commit --release
+
+# A node dies at every step of money between shards.
+failpoints:
+	RUSTFLAGS="--cfg planted" cargo build --target-dir target/planted
+	PAYCORE_PLANTED=$(CURDIR)/target/planted/debug/paycore cargo test -p paycore --test failpoints
 
 # Full batches over three real processes, with the leader killed on the way.
 bench:

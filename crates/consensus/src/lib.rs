@@ -30,6 +30,7 @@ mod codec;
 mod config;
 mod desk;
 mod digest;
+pub mod failpoint;
 mod leadership;
 pub mod log;
 mod log_store;

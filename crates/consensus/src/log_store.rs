@@ -9,12 +9,13 @@ use std::ops::{Bound, Range, RangeBounds};
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt, stream};
-use openraft::OptionalSend;
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::{EntryPayload, OptionalSend};
 use tokio::sync::oneshot;
 
 use crate::codec;
+use crate::failpoint::{Moment, Traffic};
 use crate::log::{Done, GroupLog};
 use crate::offload::Offload;
 use crate::raft::{Entry, Group, LogId, Vote};
@@ -161,8 +162,10 @@ impl RaftLogStorage<Group> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        let mut traffic = Traffic::default();
+        let entries = entries.into_iter().inspect(|entry| traffic = traffic.and(carried(entry)));
         let entries: Vec<(u64, Bytes)> =
-            entries.into_iter().map(|entry| (entry.index(), codec::encode_entry(&entry))).collect();
+            entries.map(|entry| (entry.index(), codec::encode_entry(&entry))).collect();
         self.room().await;
         let mut run = Vec::with_capacity(entries.len());
         let mut bytes = 0_usize;
@@ -175,7 +178,11 @@ impl RaftLogStorage<Group> for LogStore {
             bytes = bytes.saturating_add(body.len());
             run.push((index, body));
         }
-        self.log.append(run, Box::new(move |result| callback.io_completed(result)));
+        let flushed: Done = Box::new(move |result| {
+            traffic.reaches(Moment::Logged);
+            callback.io_completed(result);
+        });
+        self.log.append(run, flushed);
         Ok(())
     }
 
@@ -186,6 +193,14 @@ impl RaftLogStorage<Group> for LogStore {
     async fn purge(&mut self, up_to: LogId) -> io::Result<()> {
         let point = codec::encode(&up_to);
         self.durably(|log, done| log.purge(up_to.index, point, done)).await
+    }
+}
+
+/// What an entry carries.
+fn carried(entry: &Entry) -> Traffic {
+    match &entry.payload {
+        EntryPayload::Normal(batch) => Traffic::of_batch(&batch.0),
+        EntryPayload::Blank | EntryPayload::Membership(_) => Traffic::default(),
     }
 }
 

@@ -16,6 +16,7 @@ use openraft::{EntryPayload, OptionalSend};
 
 use crate::checkpoint::{self, Builder};
 use crate::codec;
+use crate::failpoint::{Moment, Traffic};
 use crate::offload::Offload;
 use crate::raft::{Answers, Entry, Group, LogId, Snapshot, SnapshotMeta, StoredMembership};
 use crate::roster::Roster;
@@ -119,6 +120,7 @@ impl Machine {
         let shard = self.shard.number;
         let batch = Batch::decode(bytes)
             .map_err(|error| self.shard.fail(StopReason::Entry { shard, index, error }))?;
+        Traffic::of_batch(bytes).reaches(Moment::Committed);
         self.evict();
         let fetched = self.fetch(&batch).await?;
         // Nothing else changes the ledger, and this one is not used again after a panic.

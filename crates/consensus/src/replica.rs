@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::checkpoint::Keeper;
 use crate::clock::ClusterClock;
 use crate::desk::Host;
+use crate::failpoint::{Moment, Traffic};
 use crate::leadership::Leadership;
 use crate::machine;
 use crate::raft::BatchBytes;
@@ -141,6 +142,7 @@ impl Replica {
         if let Some(why) = self.refusal(&batch) {
             return Err(ProposeError::NotProposed { leader, why });
         }
+        let traffic = Traffic::of_batch(&batch);
         let (responder, answer) = OneshotResponder::new_pair();
         // Unconstrained: a task that polls many proposals at once would otherwise be made to pause between two of them,
         // and their order would be lost.
@@ -148,6 +150,7 @@ impl Replica {
         let sent = tokio::task::unconstrained(sending).await;
         // A channel to a group that is gone swallows the batch: whether it was read before, nobody can tell.
         sent.map_err(|_fatal| ProposeError::Unknown)?;
+        traffic.reaches(Moment::Proposed);
         let applied = match answer.await {
             Ok(Ok(applied)) => applied,
             Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {

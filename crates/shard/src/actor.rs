@@ -11,6 +11,7 @@ use actix::{
     ResponseFuture, WrapFuture,
 };
 use bytes::Bytes;
+use consensus::failpoint::{Moment, Traffic};
 use consensus::{Leadership, Mail, ProposeError, Refused, Replica};
 use futures::FutureExt;
 use hashbrown::HashMap;
@@ -182,6 +183,9 @@ impl Shard {
         let bytes = entry.bytes.clone();
         let proposal = async move { replica.propose(bytes).await };
         let landing = proposal.into_actor(self).map(move |result, shard, context| {
+            if result.is_ok() {
+                Traffic::of_batch(&entry.bytes).reaches(Moment::Applied);
+            }
             let result = result.map_err(|error| failure(&error));
             let decided = result.as_ref().map(|applied| &applied.decided);
             shard.landed(entry, decided.map_err(|failure| *failure), context);
@@ -198,9 +202,14 @@ impl Shard {
             }
             return;
         };
+        let traffic = letter::traffic(&letter);
+        traffic.reaches(Moment::Written);
         let (carrier, reign) = (self.carrier.clone(), self.reigns);
         let trip = async move { carrier.carry(peer, letter).await };
         let arrival = trip.into_actor(self).map(move |applied, shard, context| {
+            if applied.is_some() {
+                traffic.reaches(Moment::Heard);
+            }
             shard.carried((peer, applied), reign, context);
         });
         context.spawn(arrival);
@@ -398,7 +407,10 @@ impl Handler<Execute> for Shard {
         };
         let effects = match self.desk.as_mut() {
             _ if self.draining => vec![refuse(&frame, Failure::Draining)],
-            Some(desk) => self.replica.with_ledger(|ledger| desk.take(&frame, now, ledger)),
+            Some(desk) => {
+                Traffic::of(&frame.records).reaches(Moment::Taken);
+                self.replica.with_ledger(|ledger| desk.take(&frame, now, ledger))
+            }
             None => vec![refuse(&frame, Failure::NoLeader)],
         };
         self.perform(effects, context);
@@ -424,13 +436,20 @@ impl Handler<Deliver> for Shard {
             tracing::warn!(shard = self.place.1, "a letter that cannot be read, or one too many");
             return Box::pin(std::future::ready(LetterAnswer::Again));
         };
+        let traffic = Traffic::of(&letter.records);
+        traffic.reaches(Moment::Taken);
         self.letters_read = self.letters_read.wrapping_add(1);
         let number = LetterNo(self.letters_read);
         let (writer, answer) = oneshot::channel();
         self.letters.insert(number, (letter.from, writer));
         let effects = desk.deliver(number, letter, now);
         self.perform(effects, context);
-        Box::pin(answer.map(move |answer| answer.unwrap_or(LetterAnswer::NotLeader(None))))
+        Box::pin(answer.map(move |answer| {
+            if answer.is_ok() {
+                traffic.reaches(Moment::Told);
+            }
+            answer.unwrap_or(LetterAnswer::NotLeader(None))
+        }))
     }
 }
 

@@ -9,6 +9,7 @@
 //! the bytes as they are.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use consensus::failpoint::Traffic;
 use ledger::batch::{BATCH_REQUESTS_MAX, get_record, put_record, records};
 use ledger::{AccountId, Command, Key, Ledger, Numbered, Request, Shards, Slot, TenantId};
 
@@ -70,6 +71,11 @@ pub(crate) fn write(ledger: &Ledger, peer: u16, after: u64) -> Option<Bytes> {
     bytes.put_u32_le(count);
     bytes.put_slice(&records);
     Some(bytes.freeze())
+}
+
+/// What a letter carries.
+pub(crate) fn traffic(letter: &[u8]) -> Traffic {
+    Traffic::of(letter.get(HEAD_BYTES..).unwrap_or_default())
 }
 
 impl Letter {

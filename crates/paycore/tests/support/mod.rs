@@ -44,6 +44,7 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// A cluster. Dropped, it is killed.
 pub(crate) struct Cluster {
+    program: PathBuf,
     pub(crate) home: tempfile::TempDir,
     topology: PathBuf,
     addresses: BTreeMap<u64, String>,
@@ -65,6 +66,16 @@ impl Cluster {
     pub(crate) fn start_of(file: &str, shards: u16, more: &str) -> Self {
         let many = format!("shards = {shards}\n");
         let mut cluster = Self::lay_out(file, |text| text.replace("shards = 1\n", &many) + more);
+        cluster.start_all(|_| Vec::new());
+        cluster
+    }
+
+    /// The same, of another build of the binary. Each process finds in its environment what it is called, and a folder
+    /// for failpoints.
+    pub(crate) fn start_program(program: &Path, file: &str, shards: u16, more: &str) -> Self {
+        let many = format!("shards = {shards}\n");
+        let mut cluster = Self::lay_out(file, |text| text.replace("shards = 1\n", &many) + more);
+        cluster.program = program.to_owned();
         cluster.start_all(|_| Vec::new());
         cluster
     }
@@ -127,12 +138,14 @@ impl Cluster {
         let endpoint = moved.remove(&7_100).unwrap();
         let addresses = (1..).zip(moved.into_values()).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let program = PathBuf::from(BINARY);
         let nodes = BTreeMap::new();
         let (gateway, tls) = (None, None);
-        Self { home, topology, addresses, nodes, gateway, endpoint, tls, runtime }
+        Self { program, home, topology, addresses, nodes, gateway, endpoint, tls, runtime }
     }
 
     fn start_all(&mut self, flags: impl FnOnce(&Path) -> Vec<String>) {
+        std::fs::create_dir(self.failpoints()).unwrap();
         for id in self.ids() {
             self.start_node(id);
         }
@@ -158,6 +171,11 @@ impl Cluster {
     /// Where a node keeps what it knows.
     pub(crate) fn data(&self, id: u64) -> PathBuf {
         self.home.path().join(format!("n{id}"))
+    }
+
+    /// Where files say at which failpoint a process is to die.
+    pub(crate) fn failpoints(&self) -> PathBuf {
+        self.home.path().join("failpoints")
     }
 
     /// What a process has said about itself.
@@ -216,6 +234,13 @@ impl Cluster {
         until("the node ends by itself", || child.try_wait().unwrap())
     }
 
+    /// A node that has ended by itself, if one has.
+    pub(crate) fn ended(&mut self) -> Option<(u64, ExitStatus)> {
+        let mut nodes = self.nodes.iter_mut();
+        let ended = nodes.find_map(|(id, child)| Some((*id, child.try_wait().unwrap()?)));
+        ended.inspect(|(id, _)| drop(self.nodes.remove(id)))
+    }
+
     /// How a node says it does, if it answers.
     pub(crate) fn status(&self, id: u64) -> Option<ReplicaStatus> {
         self.status_of(id, 0)
@@ -243,16 +268,25 @@ impl Cluster {
 
     /// Who leads, once somebody does.
     pub(crate) fn leader(&self) -> u64 {
-        until("somebody leads", || {
-            self.nodes.keys().copied().find(|id| self.status(*id).is_some_and(|at| at.leads))
-        })
+        self.leader_of(0)
+    }
+
+    /// Who leads a shard, once somebody does.
+    pub(crate) fn leader_of(&self, shard: u32) -> u64 {
+        let leads = |id: &u64| self.status_of(*id, shard).is_some_and(|at| at.leads);
+        until("somebody leads", || self.nodes.keys().copied().find(leads))
     }
 
     /// Waits until all nodes that run have applied the same entries, and gives their one digest.
     pub(crate) fn settled(&self) -> Vec<u8> {
+        self.settled_of(0)
+    }
+
+    /// The same of a shard's replicas.
+    pub(crate) fn settled_of(&self, shard: u32) -> Vec<u8> {
         until("replicas at the same index have the same digest", || {
-            let all: Option<Vec<_>> = self.nodes.keys().map(|id| self.status(*id)).collect();
-            let all = all?;
+            let all = self.nodes.keys().map(|id| self.status_of(*id, shard));
+            let all = all.collect::<Option<Vec<_>>>()?;
             let (index, digest) = (all[0].applied_index, all[0].digest.clone());
             let same_index = all.iter().all(|at| at.applied_index == index);
             let same_log = all.iter().all(|at| at.last_log_index == index);
@@ -313,12 +347,13 @@ impl Cluster {
         let path = self.home.path().join(format!("{name}.log"));
         let log = std::fs::File::options().create(true).append(true).open(path).unwrap();
         let mut command = self.process();
+        command.env("PAYCORE_FAIL_DIR", self.failpoints()).env("PAYCORE_FAIL_AS", name);
         command.args(args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command.spawn().unwrap()
     }
 
     fn process(&self) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(&self.program);
         let home = self.home.path();
         command.env_clear().env("HOME", home).env("TMPDIR", home).current_dir(home);
         command

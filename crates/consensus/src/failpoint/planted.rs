@@ -1,0 +1,72 @@
+//! Failpoints that are there.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use ledger::batch::{BATCH_HEAD_BYTES, get_record, records};
+use ledger::{Command, Message};
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::{Moment, Part, Step};
+
+/// Where files say who is to die, and what this process is called there.
+static ORDERS: LazyLock<Option<(PathBuf, String)>> = LazyLock::new(|| {
+    let dir = std::env::var_os("PAYCORE_FAIL_DIR")?;
+    let name = std::env::var("PAYCORE_FAIL_AS").unwrap_or_default();
+    Some((dir.into(), name))
+});
+
+/// What some records carry past the steps: of several parts, the one that comes last in a transfer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    part: Option<Part>,
+}
+
+impl Traffic {
+    /// What a run of records carries.
+    #[must_use]
+    pub fn of(run: &[u8]) -> Self {
+        let requests = records(run).map_while(Result::ok);
+        let requests = requests.filter_map(|record| get_record(record, 0).ok());
+        Self { part: requests.map(|request| part(&request.command)).max() }
+    }
+
+    /// What a batch carries.
+    #[must_use]
+    pub fn of_batch(batch: &[u8]) -> Self {
+        Self::of(batch.get(BATCH_HEAD_BYTES..).unwrap_or_default())
+    }
+
+    /// What both carry.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { part: self.part.max(other.part) }
+    }
+
+    /// It has come to a step: who is to die there does.
+    pub fn reaches(self, moment: Moment) {
+        let Some(part) = self.part else { return };
+        let Some((dir, name)) = &*ORDERS else { return };
+        let step = Step { part, moment };
+        let is_meant = |file: String| std::fs::remove_file(dir.join(file)).is_ok();
+        if is_meant(step.to_string()) || is_meant(format!("{step}@{name}")) {
+            die();
+        }
+    }
+}
+
+fn part(command: &Command) -> Part {
+    let Command::Deliver { message: Some((_, message)), .. } = command else {
+        return Part::Request;
+    };
+    match message {
+        Message::Pay(_) => Part::Payment,
+        Message::Settled { .. } => Part::Answer,
+    }
+}
+
+/// Nothing is dropped, flushed or said.
+fn die() -> ! {
+    let _killed = kill_process(getpid(), Signal::KILL);
+    std::process::abort()
+}
