@@ -18,6 +18,9 @@
 //! ```
 //!
 //! `logged` and `committed` are reached by followers too, each for itself.
+//!
+//! Beside deaths there is one planted bug, for the audit to find: a file `lose-payment` makes a relay write something
+//! else in the place of the next payment, so that its number arrives and its money does not.
 
 #[cfg(not(planted))]
 mod absent;
@@ -27,9 +30,9 @@ mod planted;
 use std::fmt;
 
 #[cfg(not(planted))]
-pub use absent::Traffic;
+pub use absent::{Traffic, loses_payment};
 #[cfg(planted)]
-pub use planted::Traffic;
+pub use planted::{Traffic, loses_payment};
 
 /// What is on its way: a part of one transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

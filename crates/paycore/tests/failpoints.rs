@@ -57,6 +57,24 @@ fn whoever_dies_between_two_steps_money_moves_once() {
     scene.close();
 }
 
+#[test]
+fn a_payment_that_is_lost_on_its_way_is_found_by_the_audit() {
+    let Some(program) = std::env::var_os("PAYCORE_PLANTED") else {
+        eprintln!("skipped: set PAYCORE_PLANTED to a binary built with --cfg planted");
+        return;
+    };
+    let scene = Scene::open(&std::fs::canonicalize(program).unwrap());
+    assert_eq!(scene.bank.audit().discrepancies, Vec::<String>::new());
+    std::fs::write(scene.cluster.failpoints().join("lose-payment"), "").unwrap();
+    let money = Money::minor(7, Currency::CNY).unwrap();
+    let lost = Request::transfer(scene.tills[0].0, scene.tills[1].0, money);
+    let outcome = scene.bank.ask_once(&lost);
+    assert!(matches!(outcome, Err(Error::Unknown { .. })), "{outcome:?}");
+    let found = scene.bank.audit().discrepancies;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("shard 0 owes shard 1 7 minor units of CNY more"), "{found:?}");
+}
+
 /// Every operation passes every step: none is left out.
 fn cases() -> impl Iterator<Item = (Step, Operation)> {
     let of = |(number, step)| Operation::all(number).map(|operation| (step, operation));

@@ -9,9 +9,9 @@
 //! the bytes as they are.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use consensus::failpoint::Traffic;
+use consensus::failpoint::{Traffic, loses_payment};
 use ledger::batch::{BATCH_REQUESTS_MAX, get_record, put_record, records};
-use ledger::{AccountId, Command, Key, Ledger, Numbered, Request, Shards, Slot, TenantId};
+use ledger::{AccountId, Command, Key, Ledger, Message, Numbered, Request, Shards, Slot, TenantId};
 
 use crate::proposer::ENTRY_BYTES_MAX;
 
@@ -53,7 +53,8 @@ pub(crate) fn write(ledger: &Ledger, peer: u16, after: u64) -> Option<Bytes> {
     let mut records = Vec::new();
     let mut count = 0_u32;
     for Numbered { number, message } in ledger.outbox(peer, after).take(BATCH_REQUESTS_MAX) {
-        let message = Some((number, message));
+        let lost = matches!(message, Message::Pay(_)) && loses_payment();
+        let message = Some((number, if lost { Message::Marker(0) } else { message }));
         let command = Command::Deliver { books: to, from: books.shard, acked, message };
         let request = Request { key: Key::from_u128(0), tenant: TenantId(0), command };
         put_record(&request, &mut records).expect("a message is shorter than a record may be");

@@ -59,8 +59,7 @@ impl Carrier {
         let hint = self.hints().get(&peer).copied().unwrap_or_default();
         let own = || {
             let shards = self.shards.borrow();
-            let leader = shards.get(&u32::from(peer))?.replica.leadership().borrow().leader;
-            leader
+            shards.get(&u32::from(peer))?.replica.leadership().borrow().leader
         };
         // What this node believes is wrong as often as it is asked in vain.
         let believed = hint.leader.or_else(|| own().filter(|_| hint.misses.is_multiple_of(2)));

@@ -33,6 +33,13 @@ impl Traffic {
     pub const fn reaches(self, _moment: Moment) {}
 }
 
+/// Nothing is lost.
+#[inline]
+#[must_use]
+pub const fn loses_payment() -> bool {
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

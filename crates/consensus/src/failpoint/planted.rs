@@ -28,7 +28,7 @@ impl Traffic {
     pub fn of(run: &[u8]) -> Self {
         let requests = records(run).map_while(Result::ok);
         let requests = requests.filter_map(|record| get_record(record, 0).ok());
-        Self { part: requests.map(|request| part(&request.command)).max() }
+        Self { part: requests.filter_map(|request| part(&request.command)).max() }
     }
 
     /// What a batch carries.
@@ -55,14 +55,23 @@ impl Traffic {
     }
 }
 
-fn part(command: &Command) -> Part {
+/// Which part of a transfer a command is; an audit's marker is none.
+fn part(command: &Command) -> Option<Part> {
     let Command::Deliver { message: Some((_, message)), .. } = command else {
-        return Part::Request;
+        return Some(Part::Request);
     };
     match message {
-        Message::Pay(_) => Part::Payment,
-        Message::Settled { .. } => Part::Answer,
+        Message::Pay(_) => Some(Part::Payment),
+        Message::Settled { .. } => Some(Part::Answer),
+        Message::Marker(_) => None,
     }
+}
+
+/// Whether the payment that is being written to another shard is to be lost: a file `lose-payment` says so, once.
+#[must_use]
+pub fn loses_payment() -> bool {
+    let dir = ORDERS.as_ref().map(|(dir, _)| dir.join("lose-payment"));
+    dir.is_some_and(|file| std::fs::remove_file(file).is_ok())
 }
 
 /// Nothing is dropped, flushed or said.

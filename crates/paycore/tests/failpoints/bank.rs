@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use client::{Account, AccountId, AccountKind, Client, Currency, Error, Freshness, Money};
+use client::{Account, AccountId, AccountKind, Audit, Client, Currency, Error, Freshness, Money};
 use client::{Posted, Posting, Request};
 use futures::TryStreamExt as _;
 use ledger::Shards;
@@ -42,6 +42,16 @@ impl Bank {
     /// Sends a request until it has its final outcome.
     pub(crate) fn ask(&self, request: &Request) -> Result<Posted, Error> {
         self.until_final(|client| async move { client.send(request).await })
+    }
+
+    /// Sends a request for as long as one call may take.
+    pub(crate) fn ask_once(&self, request: &Request) -> Result<Posted, Error> {
+        self.runtime.block_on(self.client.send(request))
+    }
+
+    /// Audits the cluster.
+    pub(crate) fn audit(&self) -> Audit {
+        self.until_final(|client| async move { client.audit().await }).unwrap()
     }
 
     /// Has something done that nothing speaks against.
