@@ -8,7 +8,6 @@
     reason = "a test that cannot go on has failed"
 )]
 
-#[allow(dead_code, reason = "each test file uses its part")]
 mod support;
 
 use std::collections::BTreeMap;

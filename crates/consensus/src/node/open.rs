@@ -121,7 +121,7 @@ impl Node {
 
         let (its, its_log, its_stop) = (config.clone(), log.clone(), stop.clone());
         let (its_parts, its_roster) = (parts.clone(), Arc::clone(&roster));
-        let finding = move || find(&its, &its_log, (&its_parts, &its_roster), (offload, its_stop));
+        let finding = move || find(&its, &its_log, (&its_parts, &its_roster), &(offload, its_stop));
         let found = offload.run(finding).await?;
         let has_checkpoint = found.values().find(|(_, shard)| shard.state.mark().is_some());
         if let Some((_, shard)) = has_checkpoint.filter(|_| is_new_log) {
@@ -193,7 +193,7 @@ fn find(
     config: &NodeConfig,
     log: &Log,
     (parts, roster): (&Parts, &Roster),
-    around: (Offload, StopSwitch),
+    around: &(Offload, StopSwitch),
 ) -> Result<BTreeMap<u16, (LogStore, Shard)>, OpenError> {
     let mut found = BTreeMap::new();
     let logged = log.groups();
@@ -201,7 +201,7 @@ fn find(
         let is_first = !roster.is_settled() && voters(number, config).contains(&config.node_id);
         let is_kept = is_first || logged.contains(&number.into());
         if is_kept && !roster.has_left(number) {
-            found.insert(number, open_shard(config, log, parts, (number, &around))?);
+            found.insert(number, open_shard(config, log, parts, (number, around))?);
         }
     }
     Ok(found)

@@ -58,7 +58,7 @@ impl Site {
         let opening = move || open_shard(&config, &log, &parts, (group, &around));
         let (log, shard) = match self.offload.run(opening).await {
             Ok(opened) => opened,
-            Err(error) => return Err(self.refuse(opened_badly(group, error))),
+            Err(error) => return Err(self.refuse(opened_badly(group, &error))),
         };
         tracing::info!(node = self.config.node_id, group, "joins a group");
         let raft = Box::pin(self.build_group(log.clone(), shard.clone())).await?;
@@ -121,6 +121,6 @@ async fn cover(replica: &Replica) {
     }
 }
 
-fn opened_badly(shard: u16, error: OpenError) -> StopReason {
+fn opened_badly(shard: u16, error: &OpenError) -> StopReason {
     StopReason::Raft { shard, error: error.to_string().into() }
 }

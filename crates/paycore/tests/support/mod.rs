@@ -1,10 +1,11 @@
 //! A cluster of real processes: nodes and a gateway, each the binary itself, with files on the disk.
 
 #![allow(
+    dead_code,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    reason = "a test that cannot go on has failed"
+    reason = "a test that cannot go on has failed; each test file uses its part"
 )]
 
 use std::collections::BTreeMap;

@@ -115,8 +115,7 @@ pub(super) fn spread(view: &View, nodes: &BTreeSet<u64>) -> Vec<Step> {
     let mut steps = Vec::new();
     let wanted = view.replication.min(nodes.len());
     for (shard, at) in &view.shards {
-        loop {
-            let Some(replicas) = voters.get(shard).filter(|now| now.len() < wanted) else { break };
+        while let Some(replicas) = voters.get(shard).filter(|now| now.len() < wanted) {
             let lacks = nodes.iter().filter(|node| !replicas.contains(node));
             // A learner that an earlier command left behind has most of it already.
             let best =
