@@ -2,10 +2,11 @@
 
 #![allow(dead_code, reason = "each test file uses its part of it")]
 #![allow(
+    dead_code,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    reason = "a test that cannot go on has failed"
+    reason = "a test that cannot go on has failed; each test file uses its part"
 )]
 
 use std::collections::BTreeMap;
