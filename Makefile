@@ -19,7 +19,7 @@ loom:
 # A node dies at every step of money between shards.
 failpoints:
 	RUSTFLAGS="--cfg planted" cargo build --target-dir target/planted
-	PAYCORE_PLANTED=$(CURDIR)/target/planted/debug/paycore cargo test -p paycore --test failpoints
+	PAYCORE_PLANTED=$(CURDIR)/target/planted/debug/paycore cargo test --workspace --test failpoints
 
 # Full batches over three real processes, with the leader killed on the way.
 bench:

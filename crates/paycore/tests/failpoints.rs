@@ -173,12 +173,12 @@ impl Scene {
             let (dead, status) = until("the step is reached", || cluster.ended());
             assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "node {dead}: {status}");
             assert!(!order.exists(), "node {dead} died of something else");
-            // In every other case the dead node is back before anybody has taken over.
+            // In every other case the dead node is started before anybody has taken over.
             if number.is_multiple_of(2) {
                 cluster.leader_of(shard);
             }
             cluster.start_node(dead);
-            asking.join().unwrap()
+            asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
