@@ -151,11 +151,12 @@ impl Cluster {
 
     /// Gives a node that was not planned an address.
     pub(crate) async fn add_address(&mut self, id: u64) {
-        if !self.peers.contains_key(&id) {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            self.peers.insert(id, listener.local_addr().unwrap().to_string());
-            self.held.lock().unwrap().insert(id, listener);
+        if self.peers.contains_key(&id) {
+            return;
         }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.peers.insert(id, listener.local_addr().unwrap().to_string());
+        self.held.lock().unwrap().insert(id, listener);
     }
 
     /// Changes a shard, asking whoever leads, until it is done or refused for good.
