@@ -90,6 +90,9 @@ fn each_kind_looks_the_same_everywhere() {
             Kind::Rejection | Kind::Refusal => {
                 let row = match (grpc, http, exit) {
                     ("INVALID_ARGUMENT", 400, 2) | ("NOT_FOUND", 404, 4) => true,
+                    ("UNIMPLEMENTED", 405, 2) | ("INVALID_ARGUMENT", 413 | 415, 2) => {
+                        kind == Kind::Refusal
+                    }
                     ("FAILED_PRECONDITION", 422, 5) => code == "KEY_REUSED",
                     ("FAILED_PRECONDITION", 422, 3) => code != "KEY_REUSED",
                     _ => false,

@@ -34,6 +34,18 @@ pub enum Refusal {
     /// Operators: read the balance another way.
     #[error("a balance does not fit 64 bits")]
     BalanceUnrepresentable,
+    /// Look the path up.
+    #[error("nothing is served under this path")]
+    RouteNotFound,
+    /// Use another method.
+    #[error("the path does not take this method")]
+    MethodNotAllowed,
+    /// Send less at once.
+    #[error("the body has more than {0} bytes")]
+    BodyTooLarge(usize),
+    /// Send plain JSON.
+    #[error("the body is not sent as plain application/json")]
+    MediaTypeUnsupported,
 }
 
 impl Refusal {
@@ -57,6 +69,10 @@ impl Refusal {
             Self::PageTokenInvalid => "PAGE_TOKEN_INVALID",
             Self::OutcomeNotFound => "OUTCOME_NOT_FOUND",
             Self::BalanceUnrepresentable => "BALANCE_UNREPRESENTABLE",
+            Self::RouteNotFound => "ROUTE_NOT_FOUND",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::BodyTooLarge(_) => "BODY_TOO_LARGE",
+            Self::MediaTypeUnsupported => "MEDIA_TYPE_UNSUPPORTED",
         }
     }
 
@@ -86,13 +102,18 @@ impl Refusal {
                 field: Cow::Borrowed("page_token"),
                 description: Cow::Borrowed("the next_page_token of the page before"),
             }],
-            Self::OutcomeNotFound | Self::BalanceUnrepresentable => Vec::new(),
+            Self::OutcomeNotFound
+            | Self::BalanceUnrepresentable
+            | Self::RouteNotFound
+            | Self::MethodNotAllowed
+            | Self::BodyTooLarge(_)
+            | Self::MediaTypeUnsupported => Vec::new(),
         }
     }
 
     /// One of each, for tests of the catalogue.
     #[must_use]
-    pub fn every() -> [Self; 6] {
+    pub fn every() -> [Self; 10] {
         [
             Self::field("amount", "wrong"),
             Self::MissingKey,
@@ -100,6 +121,10 @@ impl Refusal {
             Self::PageTokenInvalid,
             Self::OutcomeNotFound,
             Self::BalanceUnrepresentable,
+            Self::RouteNotFound,
+            Self::MethodNotAllowed,
+            Self::BodyTooLarge(0),
+            Self::MediaTypeUnsupported,
         ]
     }
 }
