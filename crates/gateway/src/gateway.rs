@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,6 +17,7 @@ use wire::proto::v1::payments_server::{PaymentsServer, SERVICE_NAME};
 use crate::budget::Budget;
 use crate::config::{ConfigError, GatewayConfig};
 use crate::grpc::Doors;
+use crate::http;
 use crate::incoming::connections;
 use crate::link::{Driver, Link, Search};
 use crate::nodes::Nodes;
@@ -38,6 +40,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 #[derive(Debug)]
 pub struct Gateway {
     config: GatewayConfig,
+    http: Option<TcpListener>,
 }
 
 /// Why a gateway stopped that was not told to.
@@ -67,7 +70,13 @@ impl Gateway {
     /// What is wrong with the configuration.
     pub fn new(config: GatewayConfig) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self { config })
+        Ok(Self { config, http: None })
+    }
+
+    /// Serves HTTP/JSON too, on this listener.
+    #[must_use]
+    pub fn with_http(self, listener: TcpListener) -> Self {
+        Self { http: Some(listener), ..self }
     }
 
     /// Serves until `shutdown` is ready, then takes nothing new, answers what is under way, and returns.
@@ -77,7 +86,7 @@ impl Gateway {
     /// # Errors
     /// When the server cannot go on.
     pub async fn serve(
-        self,
+        mut self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
@@ -88,18 +97,21 @@ impl Gateway {
         let reporting = report(reporter, parts.links.clone(), draining.clone());
         parts.tasks.spawn(reporting);
 
+        let doors = self.doors(&parts, draining.clone());
+        let web = http::serve(self.http.take(), Arc::clone(&doors), limits.connections);
         let router = Server::builder()
             .max_concurrent_streams(limits.streams_per_connection)
             .http2_keepalive_interval(Some(PING_EVERY))
             .http2_keepalive_timeout(Some(PING_MAX))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .add_service(self.payments(&parts, draining.clone()))
+            .add_service(payments(doors))
             .add_service(health)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
         let incoming = connections(listener, limits.connections);
-        let server = router.serve_with_incoming_shutdown(incoming, told(draining));
+        let grpc = router.serve_with_incoming_shutdown(incoming, told(draining));
+        let server = async { tokio::try_join!(grpc, web.map(Ok)).map(|((), ())| ()) };
         tokio::pin!(server);
         tokio::select! {
             stopped = &mut server => return Ok(stopped?),
@@ -135,15 +147,18 @@ impl Gateway {
         Parts { router, nodes, links, tasks }
     }
 
-    fn payments(&self, parts: &Parts, draining: watch::Receiver<bool>) -> PaymentsServer<Doors> {
+    fn doors(&self, parts: &Parts, draining: watch::Receiver<bool>) -> Arc<Doors> {
         let replicas = self.config.topology.replicas().iter();
         let replicas = replicas.map(|nodes| nodes.keys().copied().collect()).collect();
         let reads = Reads::new(Arc::clone(&parts.router), Arc::clone(&parts.nodes), replicas);
-        let doors = Doors { router: Arc::clone(&parts.router), reads, draining };
-        PaymentsServer::new(doors)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        Arc::new(Doors { router: Arc::clone(&parts.router), reads, draining })
     }
+}
+
+fn payments(doors: Arc<Doors>) -> PaymentsServer<Doors> {
+    PaymentsServer::from_arc(doors)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

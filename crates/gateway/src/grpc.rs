@@ -1,8 +1,9 @@
-//! The public service: every method is a door to the router or to the reads.
+//! The public gRPC service: every method is a door to the router or to the reads, which the HTTP door shares.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 use wire::convert::{Intent, Refusal, ToIntent, request};
 use wire::limits::BATCH_REQUESTS_MAX;
@@ -25,13 +26,30 @@ pub(crate) struct Doors {
 
 impl Doors {
     async fn one<T: ToIntent>(&self, call: Request<T>) -> Result<Response<v1::Posted>, Status> {
-        let intent: Intent = call
-            .get_ref()
-            .to_intent(self.router.tenant())
-            .map_err(|refusal| status::refusal(&refusal))?;
         let deadline = deadline::of_call(call.metadata());
+        let intent = call.get_ref().to_intent(self.router.tenant());
+        self.carry_out(intent, deadline).await.map(Response::new)
+    }
+
+    /// Carries one request out; both doors end here.
+    pub(crate) async fn carry_out(
+        &self,
+        intent: Result<Intent, Refusal>,
+        deadline: Instant,
+    ) -> Result<v1::Posted, Status> {
+        let intent = intent.map_err(|refusal| status::refusal(&refusal))?;
         let finished = self.router.send(deadline, std::iter::once(Ok(intent)));
-        finished.await.map_err(|_| unknown())?.posted().map(Response::new)
+        finished.await.map_err(|_| unknown())?.posted()
+    }
+
+    /// Carries many requests out, each by itself; both doors end here.
+    pub(crate) async fn carry_out_all(
+        &self,
+        requests: impl ExactSizeIterator<Item = Result<Intent, Refusal>>,
+        deadline: Instant,
+    ) -> Result<Vec<v1::Outcome>, Status> {
+        let finished = self.router.send(deadline, requests).await.map_err(|_| unknown())?;
+        Ok(finished.outcomes())
     }
 }
 
@@ -123,8 +141,8 @@ impl Payments for Doors {
         check_batch(requests.len()).map_err(|refusal| status::refusal(&refusal))?;
         let tenant = self.router.tenant();
         let reads = requests.into_iter().map(|wanted| request(&wanted, tenant));
-        let finished = self.router.send(deadline, reads).await.map_err(|_| unknown())?;
-        Ok(Response::new(v1::SubmitBatchResponse { outcomes: finished.outcomes() }))
+        let outcomes = self.carry_out_all(reads, deadline).await?;
+        Ok(Response::new(v1::SubmitBatchResponse { outcomes }))
     }
 
     async fn session(

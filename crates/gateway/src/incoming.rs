@@ -37,7 +37,8 @@ pub(crate) fn connections(
     })
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+/// The next connection; a refused accept is tried again.
+pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             // A client that hung up already is found out by the first read.
