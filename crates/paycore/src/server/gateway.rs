@@ -6,7 +6,7 @@ use gateway::{Gateway, GatewayConfig};
 use tokio::net::TcpListener;
 
 use crate::cli::Invocation;
-use crate::config::Topology;
+use crate::config::{GatewaySpec, Topology};
 use crate::exit::Failure;
 
 /// Run a gateway to a cluster
@@ -21,9 +21,12 @@ pub(crate) struct Args {
     /// Which of its gateways this is, counted from 1
     #[arg(long, value_name = "N", default_value_t = 1)]
     number: usize,
-    /// Where to listen instead of where the topology says, as HOST:PORT
+    /// Where to listen for gRPC instead of where the topology says, as HOST:PORT
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Where to listen for HTTP/JSON instead of where the topology says, as HOST:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<String>,
 }
 
 /// Runs the gateway until it is asked to stop.
@@ -33,11 +36,12 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     let topology = args.topology.as_ref().unwrap_or(&settings.cluster.topology);
     let topology = Topology::load(topology).map_err(|wrong| Failure::of_problems(&wrong))?;
     let spec = args.number.checked_sub(1).and_then(|number| topology.gateways.get(number));
-    let listen =
+    let grpc =
         args.listen.clone().or_else(|| spec.map(|spec| spec.grpc.clone())).ok_or_else(|| {
             Failure::usage(format!("the topology has no gateway {}", args.number))
         })?;
-    crate::cli::block_on(serve(&topology, &listen, super::asked_to_stop()))
+    let http = args.http.clone().or_else(|| spec.and_then(|spec| spec.http.clone()));
+    crate::cli::block_on(serve(&topology, &GatewaySpec { grpc, http }, super::asked_to_stop()))
 }
 
 /// Runs a gateway until `asked` is done.
@@ -46,20 +50,27 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
 /// When it cannot start, or its server ends by itself.
 pub(crate) async fn serve(
     topology: &Topology,
-    listen: &str,
+    doors: &GatewaySpec,
     asked: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|why| Failure::io(format!("the gateway cannot listen on {listen}"), &why))?;
+    let listener = listen(&doors.grpc).await?;
     let places = gateway::Topology::everywhere(topology.shards(), &topology.peers());
-    let gateway =
+    let mut gateway =
         Gateway::new(GatewayConfig::new(places)).map_err(|why| Failure::config(why.to_string()))?;
-    tracing::info!(address = listen, "opened");
+    if let Some(address) = &doors.http {
+        gateway = gateway.with_http(listen(address).await?);
+    }
+    tracing::info!(grpc = doors.grpc, http = doors.http, "opened");
     let shutdown = async {
         if let Err(why) = asked.await {
             tracing::error!(why = why.message(), "cannot hear signals; stopping");
         }
     };
     gateway.serve(listener, shutdown).await.map_err(|why| Failure::internal(why.to_string()))
+}
+
+async fn listen(address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|why| Failure::io(format!("the gateway cannot listen on {address}"), &why))
 }

@@ -49,6 +49,8 @@ pub(crate) struct Cluster {
     nodes: BTreeMap<u64, Child>,
     gateway: Option<Child>,
     pub(crate) endpoint: String,
+    /// The gateway's HTTP door.
+    pub(crate) http: String,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -58,7 +60,7 @@ impl Cluster {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cluster-config");
         let mut text = std::fs::read_to_string(dir.join(file)).unwrap();
         let mut moved = BTreeMap::new();
-        for port in 7_100..7_110_u16 {
+        for port in (7_100..7_110).chain(7_200..7_210_u16) {
             let old = format!("\"127.0.0.1:{port}\"");
             if text.contains(&old) {
                 let new = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -71,11 +73,12 @@ impl Cluster {
         let topology = home.path().join("cluster.toml");
         std::fs::write(&topology, text).unwrap();
         let endpoint = moved.remove(&7_100).unwrap();
+        let http = moved.remove(&7_200).unwrap();
         let addresses = (1..).zip(moved.into_values()).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let nodes = BTreeMap::new();
         let mut cluster =
-            Self { home, topology, addresses, nodes, gateway: None, endpoint, runtime };
+            Self { home, topology, addresses, nodes, gateway: None, endpoint, http, runtime };
         for id in cluster.ids() {
             cluster.start_node(id);
         }
@@ -93,7 +96,7 @@ impl Cluster {
 
     /// Every address that somebody listens on.
     pub(crate) fn doors(&self) -> Vec<String> {
-        self.addresses.values().chain([&self.endpoint]).cloned().collect()
+        self.addresses.values().chain([&self.endpoint, &self.http]).cloned().collect()
     }
 
     /// Where a node keeps what it knows.
