@@ -60,7 +60,7 @@ impl Run {
     }
 
     async fn show(&mut self, name: &str) -> Value {
-        let stale_ok = self.heard.len() % 2 == 0;
+        let stale_ok = self.heard.len().is_multiple_of(2);
         self.ask(Ask::Account(v1::GetAccountRequest { name: name.into(), stale_ok })).await
     }
 
