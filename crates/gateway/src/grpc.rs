@@ -1,10 +1,11 @@
-//! The public service: every method is a door to the router or to the reads.
+//! The public gRPC service: every method is a door to the router or to the reads, which the HTTP door shares.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
-use wire::convert::{Refusal, ToIntent};
+use wire::convert::{Intent, Refusal, ToIntent};
 use wire::limits::BATCH_REQUESTS_MAX;
 use wire::proto::v1;
 use wire::proto::v1::payments_server::Payments;
@@ -13,7 +14,7 @@ use wire::{Failure, status};
 use crate::auth::{Access, Grant};
 use crate::deadline;
 use crate::reads::Reads;
-use crate::router::Router;
+use crate::router::{Halt, Router};
 use crate::session::{self, Answers, read_all};
 
 /// The doors.
@@ -29,10 +30,29 @@ impl Doors {
     async fn one<T: ToIntent>(&self, call: Request<T>) -> Result<Response<v1::Posted>, Status> {
         let grant = self.mover(&call)?;
         grant.charge_one().map_err(status::rate_limited)?;
-        let intent = grant.read(call.get_ref()).map_err(refused)?;
-        let deadline = deadline::of_call(call.metadata());
+        let intent = grant.read(call.get_ref());
+        self.carry_out(intent, deadline::of_call(call.metadata())).await.map(Response::new)
+    }
+
+    /// Carries one request out; both doors end here.
+    pub(crate) async fn carry_out(
+        &self,
+        intent: Result<Intent, Refusal>,
+        deadline: Instant,
+    ) -> Result<v1::Posted, Status> {
+        let intent = intent.map_err(refused)?;
         let finished = self.router.send(deadline, std::iter::once(Ok::<_, Refusal>(intent)));
-        finished.await.map_err(|_| unknown())?.posted().map(Response::new)
+        finished.await.map_err(|_| unknown())?.posted()
+    }
+
+    /// Carries many requests out, each by itself; both doors end here.
+    pub(crate) async fn carry_out_all(
+        &self,
+        requests: impl ExactSizeIterator<Item = Result<Intent, impl Into<Halt>>>,
+        deadline: Instant,
+    ) -> Result<Vec<v1::Outcome>, Status> {
+        let finished = self.router.send(deadline, requests).await.map_err(|_| unknown())?;
+        Ok(finished.outcomes())
     }
 
     /// Who asks for a change.
@@ -142,9 +162,8 @@ impl Payments for Doors {
         let deadline = deadline::of_call(call.metadata());
         let requests = call.into_inner().requests;
         check_batch(requests.len()).map_err(refused)?;
-        let finished =
-            self.router.send(deadline, read_all(&grant, requests)).await.map_err(|_| unknown())?;
-        Ok(Response::new(v1::SubmitBatchResponse { outcomes: finished.outcomes() }))
+        let outcomes = self.carry_out_all(read_all(&grant, requests), deadline).await?;
+        Ok(Response::new(v1::SubmitBatchResponse { outcomes }))
     }
 
     async fn session(

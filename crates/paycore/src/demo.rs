@@ -27,6 +27,9 @@ use crate::server::{gateway, node};
 
 const NODES: u16 = 3;
 
+/// How far the gateway's HTTP port lies above its gRPC port.
+const HTTP_ABOVE: u16 = 100;
+
 /// How long the cluster may take to agree on a leader before something is wrong.
 const READY_MAX: Duration = Duration::from_secs(30);
 
@@ -40,7 +43,7 @@ const ACCOUNTS: [(&str, i64); 2] = [("acc_lin", 100_000), ("acc_wang", 50_000)];
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  paycore demo --random-ports")]
 pub(crate) struct Args {
-    /// The gateway's port; node N listens N above it
+    /// The gateway's port; node N listens N above it, and HTTP 100 above it
     #[arg(long, value_name = "PORT", default_value_t = 7_100, conflicts_with = "random_ports")]
     base_port: u16,
     /// Let the system choose the ports
@@ -86,11 +89,11 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     ended.fold(shown, Result::and)
 }
 
-/// The gateway's port, then the nodes'.
+/// The gateway's port, then the nodes', then the gateway's for HTTP.
 fn ports(args: &Args) -> Result<Vec<u16>, Failure> {
     let mut held = Vec::new();
-    for number in 0..=NODES {
-        let wanted = if args.random_ports { 0 } else { args.base_port.saturating_add(number) };
+    for above in (0..=NODES).chain([HTTP_ABOVE]) {
+        let wanted = if args.random_ports { 0 } else { args.base_port.saturating_add(above) };
         let listener = TcpListener::bind(("127.0.0.1", wanted)).map_err(|why| {
             Failure::io(format!("port {wanted}"), &why)
                 .with_hint("choose others with --base-port PORT, or --random-ports")
@@ -105,12 +108,16 @@ fn ports(args: &Args) -> Result<Vec<u16>, Failure> {
 fn topology(data: &Path, ports: &[u16]) -> Result<Topology, Failure> {
     use std::fmt::Write as _;
     let mut text = String::from("# The demo's own.\nname = \"demo\"\nshards = 1\n");
-    for (number, port) in ports.iter().enumerate() {
-        let written = match number {
-            0 => writeln!(text, "\n[[gateways]]\ngrpc = \"127.0.0.1:{port}\""),
-            id => writeln!(text, "\n[[nodes]]\nid = {id}\ngrpc = \"127.0.0.1:{port}\""),
-        };
-        written.expect("writing to a string does not fail");
+    let [gateway, nodes @ .., http] = ports else {
+        return Err(Failure::internal("the demo has too few ports"));
+    };
+    let gateway =
+        format!("[[gateways]]\ngrpc = \"127.0.0.1:{gateway}\"\nhttp = \"127.0.0.1:{http}\"");
+    let nodes = (1..)
+        .zip(nodes)
+        .map(|(id, port): (u64, _)| format!("[[nodes]]\nid = {id}\ngrpc = \"127.0.0.1:{port}\""));
+    for part in nodes.chain([gateway]) {
+        writeln!(text, "\n{part}").expect("writing to a string does not fail");
     }
     text.push_str("\n[tls]\nplaintext = true\n");
     let path = data.join("cluster.toml");
@@ -139,9 +146,9 @@ fn start(
     }
     let (topology, asked) = (topology.clone(), asked(stopping.clone()));
     let thread = name("gateway").spawn(move || {
-        let listen = gateway_address(&topology).to_owned();
+        let Some(doors) = topology.gateways.first().cloned() else { return Ok(()) };
         let guests = Guests::ThisMachine;
-        let plan = gateway::Plan { topology, listen, guests, identity: None };
+        let plan = gateway::Plan { topology, doors, guests, identity: None };
         crate::cli::block_on(gateway::serve(plan, asked))
     });
     threads.push(thread.map_err(|why| Failure::io("a thread", &why))?);
@@ -249,11 +256,15 @@ fn show(
         "",
         gateway_address(topology)
     ))?;
+    let http = topology.gateways.first().and_then(|gateway| gateway.http.as_deref());
+    if let Some(http) = http {
+        screen.line(&format!("\nAPI docs http://{http}/docs"))?;
+    }
     let data = match &args.data {
         Some(kept) => format!("Data: {}", kept.display()),
         None => "Data: temporary, removed on exit (--data DIR keeps it)".to_owned(),
     };
-    screen.line(&format!("\n{data}\n"))?;
+    screen.line(&format!("{data}\n"))?;
     screen.line("Try in a second terminal:\n")?;
     let program = program();
     let door = if gateway_address(topology) == "127.0.0.1:7100" {

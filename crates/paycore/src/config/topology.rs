@@ -70,6 +70,9 @@ pub(crate) struct NodeSpec {
 pub(crate) struct GatewaySpec {
     /// The public gRPC door, as `host:port`.
     pub(crate) grpc: String,
+    /// The public HTTP/JSON door, as `host:port`; none when absent.
+    #[serde(default)]
+    pub(crate) http: Option<String>,
 }
 
 /// How nodes agree.
@@ -248,7 +251,8 @@ impl Topology {
         });
         let gateways = self.gateways.iter().zip(1_usize..).flat_map(|(gateway, number)| {
             let of = |door: &str| format!("gateway {number}'s `{door}`");
-            [(of("grpc"), gateway.grpc.as_str())]
+            let http = gateway.http.as_deref().map(|http| (of("http"), http));
+            [(of("grpc"), gateway.grpc.as_str())].into_iter().chain(http)
         });
         nodes.chain(gateways)
     }

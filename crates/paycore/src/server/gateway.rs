@@ -7,7 +7,7 @@ use gateway::{Gateway, GatewayConfig};
 use tokio::net::TcpListener;
 
 use crate::cli::Invocation;
-use crate::config::Topology;
+use crate::config::{GatewaySpec, Topology};
 use crate::exit::Failure;
 
 /// Run a gateway to a cluster
@@ -22,9 +22,12 @@ pub(crate) struct Args {
     /// Which of its gateways this is, counted from 1
     #[arg(long, value_name = "N", default_value_t = 1)]
     number: usize,
-    /// Where to listen instead of where the topology says, as HOST:PORT
+    /// Where to listen for gRPC instead of where the topology says, as HOST:PORT
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Where to listen for HTTP/JSON instead of where the topology says, as HOST:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<String>,
     /// The file of API keys, as `paycore keys new` makes it; who has none of them is turned away
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
@@ -42,7 +45,7 @@ pub(crate) struct Plan {
     /// Its cluster.
     pub(crate) topology: Topology,
     /// Where it listens.
-    pub(crate) listen: String,
+    pub(crate) doors: GatewaySpec,
     /// Whom it lets in.
     pub(crate) guests: Guests,
     /// What it shows, and whom it trusts; `None` for plaintext.
@@ -67,7 +70,7 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     let topology = args.topology.as_ref().unwrap_or(&settings.cluster.topology);
     let topology = Topology::load(topology).map_err(|wrong| Failure::of_problems(&wrong))?;
     let spec = args.number.checked_sub(1).and_then(|number| topology.gateways.get(number));
-    let listen =
+    let grpc =
         args.listen.clone().or_else(|| spec.map(|spec| spec.grpc.clone())).ok_or_else(|| {
             Failure::usage(format!("the topology has no gateway {}", args.number))
         })?;
@@ -78,7 +81,9 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     };
     let process = format!("gateway-{}", args.number);
     let identity = crate::config::tls::identity(&topology, &process, args.plaintext)?;
-    let plan = Plan { topology, listen, guests, identity };
+    let http = args.http.clone().or_else(|| spec.and_then(|spec| spec.http.clone()));
+    let doors = GatewaySpec { grpc, http };
+    let plan = Plan { topology, doors, guests, identity };
     crate::cli::block_on(serve(plan, super::asked_to_stop()))
 }
 
@@ -90,17 +95,25 @@ pub(crate) async fn serve(
     plan: Plan,
     asked: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
-    let Plan { topology, listen, guests, identity } = plan;
-    let listener = TcpListener::bind(&listen)
-        .await
-        .map_err(|why| Failure::io(format!("the gateway cannot listen on {listen}"), &why))?;
+    let Plan { topology, doors, guests, identity } = plan;
+    let listener = listen(&doors.grpc).await?;
+    let web = match &doors.http {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let places = gateway::Topology::everywhere(topology.shards(), &topology.peers());
     let gateway =
         Gateway::new(GatewayConfig::new(places)).map_err(|why| Failure::config(why.to_string()))?;
     let gateway = match guests {
         Guests::Keys(file) => gateway.with_keys(crate::keys::follow(&file)?),
-        Guests::ThisMachine if !is_private(&listener) => return Err(too_open(&listen)),
-        Guests::ThisMachine | Guests::Everybody => gateway,
+        Guests::ThisMachine => {
+            let is_open = |listener: &&TcpListener| !is_private(listener);
+            if let Some(door) = std::iter::once(&listener).chain(&web).find(is_open) {
+                return Err(too_open(door));
+            }
+            gateway
+        }
+        Guests::Everybody => gateway,
     };
     let gateway = match &identity {
         None => gateway,
@@ -108,7 +121,11 @@ pub(crate) async fn serve(
             .with_tls(identity, topology.tls.callers())
             .map_err(|why| Failure::config(why.to_string()))?,
     };
-    tracing::info!(address = listen, tls = identity.is_some(), "opened");
+    let gateway = match web {
+        None => gateway,
+        Some(listener) => gateway.with_http(listener),
+    };
+    tracing::info!(grpc = doors.grpc, http = doors.http, tls = identity.is_some(), "opened");
     let shutdown = async {
         if let Err(why) = asked.await {
             tracing::error!(why = why.message(), "cannot hear signals; stopping");
@@ -122,9 +139,16 @@ fn is_private(listener: &TcpListener) -> bool {
     listener.local_addr().is_ok_and(|address| address.ip().is_loopback())
 }
 
-fn too_open(listen: &str) -> Failure {
-    let what = format!("without keys, whoever reaches {listen} could move all money");
+fn too_open(listener: &TcpListener) -> Failure {
+    let address = listener.local_addr().map_or_else(|_| "it".to_owned(), |at| at.to_string());
+    let what = format!("without keys, whoever reaches {address} could move all money");
     Failure::config(what).with_hint(
         "give it a key file with --keys FILE, or say --open if the network itself lets nobody else in",
     )
+}
+
+async fn listen(address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|why| Failure::io(format!("the gateway cannot listen on {address}"), &why))
 }
