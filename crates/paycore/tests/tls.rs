@@ -45,6 +45,10 @@ fn three_processes_live_with_tls_as_without() {
     cluster.settled();
     let balance = cluster.json(&format!("balance {wang}"));
     assert_eq!(balance["available"]["amount"], serde_json::json!(10_200), "{balance}");
+    // The operators' doors are behind the same certificates.
+    let status = ["cluster", "status", "--topology", "cluster.toml", "-o", "json"];
+    let status = cluster.process().args(status).output().unwrap();
+    assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
 
     // A node that comes back with another authority's certificate stays alone, and both sides say why.
     let id = cluster.ids().into_iter().find(|id| *id != cluster.leader()).unwrap();

@@ -18,6 +18,7 @@ use clap::Subcommand;
 use super::invocation::{Invocation, block_on};
 use crate::exit::Failure;
 use crate::output::duration;
+use door::Doors;
 use drive::Operator;
 
 /// How a cluster does, and who keeps and leads its shards
@@ -36,6 +37,9 @@ struct Around {
     /// How long the whole command may take
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10m")]
     timeout: Duration,
+    /// With TLS: as which process of the topology it comes; nodes let nodes and gateways in
+    #[arg(long = "as", value_name = "PROCESS", default_value = "gateway-1")]
+    process: String,
 }
 
 /// Flags of commands that change something.
@@ -152,11 +156,13 @@ impl Command {
 
 /// Does what was asked for.
 pub(super) fn run(args: &Args, invocation: &Invocation) -> Result<(), Failure> {
-    let Around { topology, timeout } = args.command.around();
+    let Around { topology, timeout, process } = args.command.around();
     let topology = topology.as_ref().unwrap_or(&invocation.settings.cluster.topology);
     let topology =
         crate::config::Topology::load(topology).map_err(|wrong| Failure::of_problems(&wrong))?;
-    let operator = Operator::new(topology.peers(), invocation.screen, *timeout);
+    let identity = crate::config::tls::identity(&topology, process, false)?;
+    let doors = Doors::new(identity.map(|identity| identity.dialler()));
+    let operator = Operator::new(topology.peers(), doors, invocation.screen, *timeout);
     block_on(dispatch(&args.command, operator))
 }
 

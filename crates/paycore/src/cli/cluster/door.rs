@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use wire::proto::cluster::cluster_client::ClusterClient;
 use wire::proto::cluster::{
     AddLearnerRequest, ChangeReply, ChangeVotersRequest, GetNodeRequest, NodeStatus,
@@ -31,50 +31,82 @@ pub(super) enum Ask {
     Lead(u64),
 }
 
-async fn connect(address: &str, within: Duration) -> Result<ClusterClient<Channel>, Failure> {
-    let unreachable = |why: &dyn std::fmt::Display| {
-        Failure::coded("NODE_UNREACHABLE", format!("{address}: {why}"))
-    };
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|why| unreachable(&why))?
-        .connect_timeout(LOOK_MAX)
-        .timeout(within);
-    Ok(ClusterClient::new(endpoint.connect().await.map_err(|why| unreachable(&why))?))
+/// How this command reaches the nodes.
+#[derive(Clone, Debug)]
+pub(super) struct Doors {
+    /// With TLS: whom it trusts, and what it shows.
+    tls: Option<ClientTlsConfig>,
 }
 
-/// How a node does; nothing, when it does not answer.
-pub(super) async fn look(address: &str) -> Option<NodeStatus> {
-    let mut client = connect(address, LOOK_MAX).await.ok()?;
-    client.get_node(GetNodeRequest {}).await.ok().map(tonic::Response::into_inner)
-}
+impl Doors {
+    /// Doors of nodes that speak TLS, or plaintext without.
+    pub(super) const fn new(tls: Option<ClientTlsConfig>) -> Self {
+        Self { tls }
+    }
 
-/// Asks for a change. Says whether anything was different before.
-pub(super) async fn change(address: &str, shard: u16, ask: &Ask) -> Result<bool, Failure> {
-    let mut client = connect(address, CHANGE_MAX).await?;
-    let shard = u32::from(shard);
-    let answered = match ask {
-        Ask::AddLearner(node, address) => {
-            let (node_id, address) = (*node, address.clone());
-            client.add_learner(AddLearnerRequest { shard, node_id, address }).await
-        }
-        Ask::Voters { add, remove } => {
-            let (add, remove) = (add.unwrap_or(0), remove.unwrap_or(0));
-            client.change_voters(ChangeVotersRequest { shard, add, remove }).await
-        }
-        Ask::RemoveLearner(node) => {
-            client.remove_learner(RemoveLearnerRequest { shard, node_id: *node }).await
-        }
-        Ask::Lead(node) => {
-            client.transfer_leader(TransferLeaderRequest { shard, node_id: *node }).await
-        }
-    };
-    said(answered)
-}
+    async fn connect(
+        &self,
+        address: &str,
+        within: Duration,
+    ) -> Result<ClusterClient<Channel>, Failure> {
+        let unreachable = |why: &dyn std::fmt::Display| {
+            Failure::coded("NODE_UNREACHABLE", format!("{address}: {why}"))
+        };
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
+            .map_err(|why| unreachable(&why))?
+            .connect_timeout(LOOK_MAX)
+            .timeout(within);
+        let endpoint = match &self.tls {
+            None => endpoint,
+            Some(tls) => endpoint.tls_config(tls.clone()).map_err(|why| unreachable(&why))?,
+        };
+        Ok(ClusterClient::new(endpoint.connect().await.map_err(|why| unreachable(&why))?))
+    }
 
-/// Drains a node, or ends that.
-pub(super) async fn set_drained(address: &str, is_drained: bool) -> Result<bool, Failure> {
-    let mut client = connect(address, CHANGE_MAX).await?;
-    said(client.set_drained(SetDrainedRequest { is_drained }).await)
+    /// How a node does; nothing, when it does not answer.
+    pub(super) async fn look(&self, address: &str) -> Option<NodeStatus> {
+        let mut client = self.connect(address, LOOK_MAX).await.ok()?;
+        client.get_node(GetNodeRequest {}).await.ok().map(tonic::Response::into_inner)
+    }
+
+    /// Asks for a change. Says whether anything was different before.
+    pub(super) async fn change(
+        &self,
+        address: &str,
+        shard: u16,
+        ask: &Ask,
+    ) -> Result<bool, Failure> {
+        let mut client = self.connect(address, CHANGE_MAX).await?;
+        let shard = u32::from(shard);
+        let answered = match ask {
+            Ask::AddLearner(node, address) => {
+                let (node_id, address) = (*node, address.clone());
+                client.add_learner(AddLearnerRequest { shard, node_id, address }).await
+            }
+            Ask::Voters { add, remove } => {
+                let (add, remove) = (add.unwrap_or(0), remove.unwrap_or(0));
+                client.change_voters(ChangeVotersRequest { shard, add, remove }).await
+            }
+            Ask::RemoveLearner(node) => {
+                client.remove_learner(RemoveLearnerRequest { shard, node_id: *node }).await
+            }
+            Ask::Lead(node) => {
+                client.transfer_leader(TransferLeaderRequest { shard, node_id: *node }).await
+            }
+        };
+        said(answered)
+    }
+
+    /// Drains a node, or ends that.
+    pub(super) async fn set_drained(
+        &self,
+        address: &str,
+        is_drained: bool,
+    ) -> Result<bool, Failure> {
+        let mut client = self.connect(address, CHANGE_MAX).await?;
+        said(client.set_drained(SetDrainedRequest { is_drained }).await)
+    }
 }
 
 fn said(answered: Result<tonic::Response<ChangeReply>, tonic::Status>) -> Result<bool, Failure> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::confirm::confirm;
-use super::door::{self, Ask};
+use super::door::{Ask, Doors};
 use super::plan::{self, Next, Step};
 use super::show::Status;
 use super::view::View;
@@ -29,6 +29,7 @@ const PERHAPS_MAX: Duration = Duration::from_secs(20);
 /// Who carries plans out.
 pub(super) struct Operator {
     known: BTreeMap<u64, String>,
+    doors: Doors,
     screen: Screen,
     until: Instant,
 }
@@ -51,10 +52,15 @@ impl Show for Done {
 
 impl Operator {
     /// An operator who knows these nodes, and has so much time.
-    pub(super) fn new(known: BTreeMap<u64, String>, screen: Screen, timeout: Duration) -> Self {
+    pub(super) fn new(
+        known: BTreeMap<u64, String>,
+        doors: Doors,
+        screen: Screen,
+        timeout: Duration,
+    ) -> Self {
         let now = Instant::now();
         let until = now.checked_add(timeout).unwrap_or(now);
-        Self { known, screen, until }
+        Self { known, doors, screen, until }
     }
 
     /// Shows the cluster.
@@ -70,7 +76,7 @@ impl Operator {
         yes: bool,
     ) -> Result<(), Failure> {
         self.known.insert(node, address.to_owned());
-        match door::look(address).await {
+        match self.doors.look(address).await {
             None => {
                 let what = format!("node {node} does not answer at {address}");
                 return Err(Failure::coded("NODE_UNREACHABLE", what)
@@ -175,7 +181,7 @@ impl Operator {
         })?;
         let what = if is_drained { "drain" } else { "undrain" };
         confirm(&self.screen, &format!("{what} node {node}"), &node.to_string(), yes)?;
-        let is_new = door::set_drained(&address, is_drained).await?;
+        let is_new = self.doors.set_drained(&address, is_drained).await?;
         while is_drained && self.look().await?.leads(node) > 0 {
             self.pause("the node still leads").await?;
         }
@@ -199,7 +205,7 @@ impl Operator {
 
     /// The cluster as it is now, learning of nodes that others name.
     async fn look(&self) -> Result<View, Failure> {
-        let view = View::gather(&self.known).await;
+        let view = View::gather(&self.known, &self.doors).await;
         if view.shards.is_empty() {
             return Err(Failure::coded("NODE_UNREACHABLE", "no node of the topology answers")
                 .with_hint("is it running? --topology names another cluster"));
@@ -277,7 +283,7 @@ impl Operator {
         let leader = view.shards.get(&step.shard()).and_then(|shard| shard.leader);
         let seen = leader.and_then(|leader| view.nodes.get(&leader));
         let Some(seen) = seen else { return self.pause("a shard has no leader").await };
-        let Err(failure) = door::change(&seen.address, step.shard(), ask).await else {
+        let Err(failure) = self.doors.change(&seen.address, step.shard(), ask).await else {
             *perhaps_until = None;
             return Ok(());
         };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::join_all;
 use wire::proto::cluster::{NodeStatus, ReplicaState, Role};
 
-use super::door;
+use super::door::Doors;
 
 /// How often nodes that others named are asked in turn: the cluster's nodes all know each other, or nearly.
 const ROUNDS: usize = 3;
@@ -49,7 +49,7 @@ pub(super) struct ShardView {
 
 impl View {
     /// Asks every node that is known, and those whom they name.
-    pub(super) async fn gather(known: &BTreeMap<u64, String>) -> Self {
+    pub(super) async fn gather(known: &BTreeMap<u64, String>, doors: &Doors) -> Self {
         let mut nodes: BTreeMap<u64, Seen> = known
             .iter()
             .map(|(node, address)| (*node, Seen { address: address.clone(), status: None }))
@@ -64,7 +64,7 @@ impl View {
             asked.extend(to_ask.iter().map(|(node, _)| *node));
             let look = |(node, address): (u64, String)| async move {
                 // Another node at its address is none at all.
-                (node, door::look(&address).await.filter(|status| status.node_id == node))
+                (node, doors.look(&address).await.filter(|status| status.node_id == node))
             };
             for (node, status) in join_all(to_ask.into_iter().map(look)).await {
                 for (named, address) in status.iter().flat_map(named) {
