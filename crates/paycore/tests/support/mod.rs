@@ -1,6 +1,5 @@
 //! A cluster of real processes: nodes and a gateway, each the binary itself, with files on the disk.
 
-#![allow(dead_code, reason = "each test file uses its part of it")]
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -356,7 +355,7 @@ impl Cluster {
         command.spawn().unwrap()
     }
 
-    fn process(&self) -> Command {
+    pub(crate) fn process(&self) -> Command {
         let mut command = Command::new(&self.program);
         let home = self.home.path();
         command.env_clear().env("HOME", home).env("TMPDIR", home).current_dir(home);
