@@ -33,8 +33,9 @@ fn wrong(path: &Path, said: &str) -> Refusal {
             Segment::Unknown => {}
         }
     }
-    // These are noticed by the object around the field, and serde names the field only in what it says.
-    let named = ["unknown field `", "missing field `", "duplicate field `"]
+    // These are noticed by the object around the field, and serde names the field only in what it says; one that is not
+    // known is in the path already.
+    let named = ["missing field `", "duplicate field `"]
         .into_iter()
         .find_map(|kind| said.strip_prefix(kind)?.split('`').next());
     if let Some(named) = named {
