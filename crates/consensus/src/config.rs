@@ -7,6 +7,7 @@ use ledger::Shards;
 
 use crate::checkpoint::CheckpointOptions;
 use crate::log;
+use crate::meter::Meter;
 
 /// How a node of a cluster runs its groups.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct NodeConfig {
     pub log: log::Options,
     /// How quickly a dead leader is noticed.
     pub timing: Timing,
+    /// Where it counts what it does.
+    pub meter: Meter,
 }
 
 impl NodeConfig {
@@ -50,6 +53,7 @@ impl NodeConfig {
             checkpoint: CheckpointOptions::default(),
             log: log::Options::default(),
             timing: Timing::default(),
+            meter: Meter::default(),
         }
     }
 }

@@ -35,6 +35,7 @@ pub mod log;
 mod log_store;
 mod machine;
 mod messages;
+pub mod meter;
 mod node;
 mod offload;
 mod placement;
@@ -54,10 +55,13 @@ pub use checkpoint::CheckpointOptions;
 pub use clock::{Clock, ClockAlarm, ClusterClock, Reading, SystemClocks, TimeSource};
 pub use config::{NodeConfig, StoreKind, Timing};
 pub use leadership::Leadership;
-pub use node::{Ground, Node, OpenError};
+pub use meter::Meter;
+pub use node::{Ground, Node, OpenError, Vitals};
 pub use offload::Offload;
 pub use reads::ReadError;
-pub use replica::{Applied, BATCH_BYTES_MAX, ProposeError, Refused, Replica, ReplicaStatus};
+pub use replica::{
+    Applied, BATCH_BYTES_MAX, ProposeError, Refused, Replica, ReplicaStatus, Stages,
+};
 pub use stop::StopReason;
 pub use transport::{PeerService, tune};
 pub use witness::Forgotten;

@@ -81,7 +81,7 @@ impl Node {
         tokio::spawn(space::watch(
             dir,
             self.offload,
-            self.has_room.clone(),
+            (self.has_room.clone(), self.config.meter.clone()),
             self.going_down.subscribe(),
         ));
     }
