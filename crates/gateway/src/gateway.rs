@@ -18,9 +18,11 @@ use crate::config::{ConfigError, GatewayConfig};
 use crate::grpc::Doors;
 use crate::incoming::connections;
 use crate::link::{Driver, Link, Search};
+use crate::meter::{Meter, Standing, Vitals};
 use crate::nodes::Nodes;
 use crate::reads::Reads;
 use crate::router::Router;
+use crate::trace::Sampling;
 
 /// How long a gateway that was told to stop waits for what is under way: below the 30 s that a supervisor grants.
 const DRAIN_MAX: Duration = Duration::from_secs(15);
@@ -38,6 +40,10 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 #[derive(Debug)]
 pub struct Gateway {
     config: GatewayConfig,
+    meter: Arc<Meter>,
+    budget: Arc<Budget>,
+    standing: watch::Sender<Standing>,
+    sampling: Sampling,
 }
 
 /// Why a gateway stopped that was not told to.
@@ -67,7 +73,29 @@ impl Gateway {
     /// What is wrong with the configuration.
     pub fn new(config: GatewayConfig) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self { config })
+        let budget = Budget::new(config.limits.requests_in_flight, config.limits.bytes_in_flight);
+        let standing = watch::Sender::new(Standing::default());
+        let (meter, sampling) = (Arc::default(), Sampling::default());
+        Ok(Self { config, meter, budget, standing, sampling })
+    }
+
+    /// The same, counting what it does.
+    #[must_use]
+    pub fn with_meter(self, meter: Meter) -> Self {
+        Self { meter: Arc::new(meter), ..self }
+    }
+
+    /// The same, with spans for the calls whose callers ask for them, and for this part of the others. Spans go to
+    /// OpenTelemetry's global tracer.
+    #[must_use]
+    pub fn with_traces(self, ratio: f64) -> Self {
+        Self { sampling: Sampling::of(ratio), ..self }
+    }
+
+    /// How it stands, as long as it lives.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        Vitals { budget: Arc::clone(&self.budget), standing: self.standing.subscribe() }
     }
 
     /// Serves until `shutdown` is ready, then takes nothing new, answers what is under way, and returns.
@@ -87,6 +115,7 @@ impl Gateway {
         let (reporter, health) = tonic_health::server::health_reporter();
         let reporting = report(reporter, parts.links.clone(), draining.clone());
         parts.tasks.spawn(reporting);
+        parts.tasks.spawn(show(self.standing.clone(), parts.links.clone(), draining.clone()));
 
         let router = Server::builder()
             .max_concurrent_streams(limits.streams_per_connection)
@@ -126,12 +155,14 @@ impl Gateway {
             let link = Arc::new(Link::new(shard));
             let replicas = replicas.keys().copied().collect();
             let search = Search::new(Arc::clone(&nodes), shard, replicas, limits.frames_in_flight);
-            let driver = Driver::new(Arc::clone(&link), Arc::new(search), limits.frames_in_flight);
+            let driver = Driver::new(Arc::clone(&link), Arc::new(search), limits.frames_in_flight)
+                .with_meter(Arc::clone(&self.meter));
             tasks.spawn(driver.run());
             links.push(link);
         }
-        let budget = Budget::new(limits.requests_in_flight, limits.bytes_in_flight);
-        let router = Arc::new(Router::new(*tenant, topology.shards(), links.clone(), budget));
+        let budget = Arc::clone(&self.budget);
+        let router = Router::new(*tenant, topology.shards(), links.clone(), budget);
+        let router = Arc::new(router.watched(Arc::clone(&self.meter), self.sampling));
         Parts { router, nodes, links, tasks }
     }
 
@@ -182,6 +213,26 @@ async fn report(
         tokio::select! {
             _ = futures::future::select_all(changes) => {}
             _ = draining.changed() => {}
+        }
+    }
+}
+
+/// Shows who leads the shards, as far as the gateway knows, and whether it drains; until it ends.
+async fn show(
+    shown: watch::Sender<Standing>,
+    links: Vec<Arc<Link>>,
+    mut draining: watch::Receiver<bool>,
+) {
+    let mut leaders: Vec<_> = links.iter().map(|link| link.leader()).collect();
+    loop {
+        shown.send_replace(Standing {
+            leaders: leaders.iter_mut().map(|leader| *leader.borrow_and_update()).collect(),
+            draining: *draining.borrow_and_update(),
+        });
+        let changes = leaders.iter_mut().map(|leader| Box::pin(leader.changed()));
+        tokio::select! {
+            _ = futures::future::select_all(changes) => {}
+            changed = draining.changed() => if changed.is_err() { return },
         }
     }
 }

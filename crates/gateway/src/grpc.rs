@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 use wire::convert::{Intent, Refusal, ToIntent, request};
 use wire::limits::BATCH_REQUESTS_MAX;
 use wire::proto::v1;
-use wire::proto::v1::payments_server::Payments;
+use wire::proto::v1::payments_server::{Payments, SERVICE_NAME};
 use wire::{Failure, status};
 
+use crate::call::Caller;
 use crate::deadline;
 use crate::reads::Reads;
 use crate::router::Router;
@@ -29,10 +31,21 @@ impl Doors {
             .get_ref()
             .to_intent(self.router.tenant())
             .map_err(|refusal| status::refusal(&refusal))?;
-        let deadline = deadline::of_call(call.metadata());
-        let finished = self.router.send(deadline, std::iter::once(Ok(intent)));
+        let caller = self.caller(call.metadata(), method::<T>);
+        let finished = self.router.send(caller, std::iter::once(Ok(intent)));
         finished.await.map_err(|_| unknown())?.posted().map(Response::new)
     }
+
+    fn caller(&self, metadata: &MetadataMap, name: impl FnOnce() -> String) -> Caller {
+        let trace = self.router.sampling().begin(Some(metadata), name);
+        Caller { deadline: deadline::of_call(metadata), trace }
+    }
+}
+
+/// The full name of the method that takes this message: its last part is the message's, without `Request`.
+fn method<T>() -> String {
+    let message = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
+    format!("{SERVICE_NAME}/{}", message.trim_end_matches("Request"))
 }
 
 /// The gateway stopped before it heard.
@@ -118,12 +131,12 @@ impl Payments for Doors {
         &self,
         call: Request<v1::SubmitBatchRequest>,
     ) -> Result<Response<v1::SubmitBatchResponse>, Status> {
-        let deadline = deadline::of_call(call.metadata());
+        let caller = self.caller(call.metadata(), method::<v1::SubmitBatchRequest>);
         let requests = call.into_inner().requests;
         check_batch(requests.len()).map_err(|refusal| status::refusal(&refusal))?;
         let tenant = self.router.tenant();
         let reads = requests.into_iter().map(|wanted| request(&wanted, tenant));
-        let finished = self.router.send(deadline, reads).await.map_err(|_| unknown())?;
+        let finished = self.router.send(caller, reads).await.map_err(|_| unknown())?;
         Ok(Response::new(v1::SubmitBatchResponse { outcomes: finished.outcomes() }))
     }
 

@@ -29,10 +29,13 @@ mod gateway;
 mod grpc;
 mod incoming;
 mod link;
+pub mod meter;
 mod nodes;
 mod reads;
 mod router;
 mod session;
+mod trace;
 
 pub use config::{ConfigError, GatewayConfig, Limits, Topology};
 pub use gateway::{Gateway, ServeError};
+pub use meter::{Meter, Standing, Vitals};

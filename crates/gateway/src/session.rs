@@ -8,10 +8,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Status, Streaming};
 use wire::convert::{Refusal, request};
+use wire::proto::v1::payments_server::SERVICE_NAME;
 use wire::proto::v1::{SessionRequest, SessionResponse};
 use wire::status;
 
-use crate::call::{Finished, Way};
+use crate::call::{Caller, Finished, Way};
 use crate::deadline;
 use crate::grpc::check_batch;
 use crate::router::Router;
@@ -79,7 +80,9 @@ impl Reader {
             () = self.told.closed() => return None,
         };
         let way = Way::Session { id: frame.id, answers: self.told.clone(), room };
-        let mut call = self.router.open(deadline, frame.requests.len(), way);
+        let trace = self.router.sampling().begin(None, || format!("{SERVICE_NAME}/Session frame"));
+        let caller = Caller { deadline, trace };
+        let mut call = self.router.open(caller, frame.requests.len(), way);
         let tenant = self.router.tenant();
         for (place, wanted) in frame.requests.into_iter().enumerate() {
             self.router.route(&mut call, place, request(&wanted, tenant));

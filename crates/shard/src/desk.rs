@@ -9,12 +9,14 @@
 //! - A failure other than OUTCOME_UNKNOWN is given only to what was never proposed.
 //! - Every queue has a bound (A11); what does not fit is refused as OVERLOADED.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use group_commit::{Driver, GroupCommit, Refused, Weight};
 use ledger::batch::{BATCH_REQUESTS_MAX, get_record, records};
 use ledger::{
-    AccountId, Answer, Command, Decided, KEY_SKEW_MS, Outcome, Request, ScopedKey, Shards, Slot,
-    Time,
+    AccountId, Answer, Command, Decided, KEY_SKEW_MS, Operation, Outcome, Request, ScopedKey,
+    Shards, Slot, Time,
 };
 use wire::{Failure, Reply};
 
@@ -23,6 +25,7 @@ use crate::frames::{Answered, FrameNo, Frames, Waiter};
 use crate::pending::Pending;
 use crate::places::{Admission, Order, Places};
 use crate::proposer::{ENTRY_BYTES_MAX, Entry, LIMITS};
+use crate::tally::Tally;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +53,8 @@ pub struct FrameIn {
     pub records: Bytes,
     /// When its gateway stops waiting, on the desk's own clock.
     pub deadline_ms: u64,
+    /// When it arrived.
+    pub arrived: Instant,
 }
 
 /// Records of one frame that are proposed together.
@@ -58,6 +63,8 @@ pub struct Run {
     pub(crate) waiters: Vec<Waiter>,
     pub(crate) keys: Vec<ScopedKey>,
     pub(crate) records: Bytes,
+    /// When their frame arrived, if it still waits.
+    pub(crate) arrived: Option<Instant>,
 }
 
 /// What the desk wants done.
@@ -104,6 +111,7 @@ pub struct Desk {
     pending: Pending,
     places: Places,
     effects: Vec<Effect>,
+    tally: Tally,
 }
 
 impl Desk {
@@ -119,7 +127,19 @@ impl Desk {
             pending: Pending::default(),
             places: Places::default(),
             effects: Vec::new(),
+            tally: Tally::default(),
         }
+    }
+
+    /// What requests came to since this was last asked.
+    pub fn tally(&mut self) -> Tally {
+        self.tally.take()
+    }
+
+    /// Requests that wait to be proposed.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.group.waiting().items
     }
 
     /// Which reign it stands for.
@@ -144,9 +164,10 @@ impl Desk {
             } else {
                 Failure::Overloaded
             };
+            self.tally.count_failed(failure, count.min(wire::limits::FRAME_REQUESTS_MAX));
             return vec![refuse(frame, failure)];
         }
-        let number = self.frames.begin(frame.session, frame.id, count, frame.deadline_ms);
+        let number = self.frames.begin(frame, count);
         let orders = self.sort(number, frame, count, now);
         self.propose(orders, now);
         std::mem::take(&mut self.effects)
@@ -203,9 +224,7 @@ impl Desk {
                     self.fail_run(run, Failure::DeadlinePassed);
                 }
             }
-            let rest = Reply::Failure(Failure::OutcomeUnknown);
-            let answered = self.frames.answer_rest(frame, &rest);
-            self.send(answered);
+            self.give_up(frame);
         }
         self.pending.forget_gone(|frame| self.frames.is_waiting(frame));
         let driver = self.group.drive();
@@ -215,15 +234,21 @@ impl Desk {
 
     /// The reign is over. What was never proposed may be sent again at once; of what was, the outcome is unknown.
     #[must_use]
-    pub fn close(mut self, never_proposed: Failure) -> Vec<Effect> {
+    pub fn close(&mut self, never_proposed: Failure) -> Vec<Effect> {
         for run in self.group.close() {
             self.fail_run(run, never_proposed);
         }
         while let Some(frame) = self.frames.any() {
-            let answered = self.frames.answer_rest(frame, &Reply::Failure(Failure::OutcomeUnknown));
-            self.send(answered);
+            self.give_up(frame);
         }
         std::mem::take(&mut self.effects)
+    }
+
+    /// Says of a frame's records that are not answered that nobody knows.
+    fn give_up(&mut self, frame: FrameNo) {
+        self.tally.count_failed(Failure::OutcomeUnknown, self.frames.missing(frame));
+        let answered = self.frames.answer_rest(frame, &Reply::Failure(Failure::OutcomeUnknown));
+        self.send(answered);
     }
 
     /// Decides for every record of a frame: refused, joined, waiting, or to be proposed now.
@@ -238,11 +263,11 @@ impl Desk {
             let start = offset;
             offset = offset.saturating_add(LENGTH_BYTES).saturating_add(record.len());
             let Ok(request) = get_record(record, 0) else {
-                self.reply(waiter, Failure::InvalidRecord);
+                self.reply(waiter, None, Failure::InvalidRecord);
                 continue;
             };
             if let Err(failure) = self.check(&request, now) {
-                self.reply(waiter, failure);
+                self.reply(waiter, Some(request.scoped_key().operation), failure);
                 continue;
             }
             let record = frame.records.slice(start..offset);
@@ -302,7 +327,8 @@ impl Desk {
             {
                 run.push(next);
             }
-            self.join(frame, run.finish(), now);
+            let arrived = self.frames.arrived(frame);
+            self.join(frame, run.finish(arrived), now);
         }
     }
 
@@ -331,11 +357,9 @@ impl Desk {
     fn land(&mut self, key: &ScopedKey, waiter: Waiter, reply: Reply) {
         let joined = self.flights.land(key, waiter);
         self.pending.needs_not(key);
-        let answered = self.frames.answer(waiter, &reply);
-        self.send(answered);
+        self.answer(waiter, key.operation, &reply);
         for other in joined {
-            let answered = self.frames.answer(other, &repeated(reply));
-            self.send(answered);
+            self.answer(other, key.operation, &repeated(reply));
         }
         self.make_room(key);
     }
@@ -354,8 +378,7 @@ impl Desk {
     fn became_final(&mut self, key: &ScopedKey, outcome: Outcome) {
         let waiters = self.pending.became_final(key, outcome, self.flights.has(key));
         for (waiter, replayed) in waiters {
-            let answered = self.frames.answer(waiter, &Reply::Answer(Answer { outcome, replayed }));
-            self.send(answered);
+            self.answer(waiter, key.operation, &Reply::Answer(Answer { outcome, replayed }));
         }
     }
 
@@ -376,20 +399,30 @@ impl Desk {
     /// A request that was given a flight, but never a place.
     fn fail(&mut self, key: &ScopedKey, waiter: Waiter, failure: Failure) {
         let joined = self.flights.land(key, waiter);
-        self.reply(waiter, failure);
+        self.reply(waiter, Some(key.operation), failure);
         for other in joined {
-            self.reply(other, failure);
+            self.reply(other, Some(key.operation), failure);
         }
     }
 
-    fn reply(&mut self, waiter: Waiter, failure: Failure) {
-        let answered = self.frames.answer(waiter, &Reply::Failure(failure));
+    fn reply(&mut self, waiter: Waiter, kind: Option<Operation>, failure: Failure) {
+        let reply = Reply::Failure(failure);
+        self.tally.count(kind, &reply);
+        let answered = self.frames.answer(waiter, &reply);
+        self.send(answered);
+    }
+
+    fn answer(&mut self, waiter: Waiter, kind: Operation, reply: &Reply) {
+        self.tally.count(Some(kind), reply);
+        let answered = self.frames.answer(waiter, reply);
         self.send(answered);
     }
 
     /// Answers the records that could not be told from one another; those before them have their own way.
     fn answer_unread(&mut self, frame: FrameNo, read: u32, count: u32) -> Option<Answered> {
         let reply = Reply::Failure(Failure::InvalidRecord);
+        let unread = usize::try_from(count.saturating_sub(read)).unwrap_or(usize::MAX);
+        self.tally.count_failed(Failure::InvalidRecord, unread);
         (read..count).fold(None, |ended, position| {
             self.frames.answer(Waiter { frame, position }, &reply).or(ended)
         })
@@ -463,11 +496,11 @@ impl Gathering {
         self.parts.push(order.record);
     }
 
-    fn finish(self) -> Run {
+    fn finish(self, arrived: Option<Instant>) -> Run {
         let mut records = bytes::BytesMut::with_capacity(self.bytes);
         for part in &self.parts {
             records.extend_from_slice(part);
         }
-        Run { waiters: self.waiters, keys: self.keys, records: records.freeze() }
+        Run { waiters: self.waiters, keys: self.keys, records: records.freeze(), arrived }
     }
 }

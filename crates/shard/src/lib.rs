@@ -17,13 +17,18 @@ mod actor;
 mod desk;
 mod flights;
 mod frames;
+pub mod meter;
 mod pending;
 mod places;
 mod proposer;
 mod reads;
 mod service;
+mod tally;
+mod trace;
 
 pub use actor::{Addresses, Drain, Shard};
 pub use desk::{Desk, Effect, FrameIn, Run, SessionId};
+pub use meter::{Depth, Meter};
 pub use proposer::Entry;
 pub use service::{ShardDoors, Shards, shard_server};
+pub use tally::Tally;

@@ -1,5 +1,7 @@
 //! From what waits to log entries: each sealed batch becomes one entry, its records' bytes as the gateway wrote them.
 
+use std::time::Instant;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use group_commit::{Batch as Sealed, Limits, Weight};
 use ledger::Time;
@@ -33,6 +35,10 @@ pub struct Entry {
     /// What to propose.
     pub bytes: Bytes,
     pub(crate) sealed: Sealed<Run>,
+    /// When the frame of its first request arrived; `None` when nobody waits for it any more.
+    pub(crate) arrived: Option<Instant>,
+    /// How many requests it carries.
+    pub(crate) count: u32,
 }
 
 impl Entry {
@@ -46,7 +52,8 @@ impl Entry {
         for run in &sealed.items {
             bytes.put_slice(&run.records);
         }
-        Self { reign, bytes: bytes.freeze(), sealed }
+        let arrived = sealed.items.iter().filter_map(|run| run.arrived).min();
+        Self { reign, bytes: bytes.freeze(), sealed, arrived, count }
     }
 }
 

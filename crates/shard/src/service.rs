@@ -16,6 +16,7 @@ use wire::proto::cluster::{Frame, FrameAnswer, Leader, ReadReply, ReadRequest};
 
 use crate::actor::{Addresses, Begin, End, Execute, Shard};
 use crate::desk::SessionId;
+use crate::meter::Depth;
 use crate::reads;
 
 /// Frames of one stream that may wait for their answers: a gateway keeps a few in flight, never dozens.
@@ -28,6 +29,8 @@ pub struct ShardDoors {
     pub actor: Addr<Shard>,
     /// Its replica.
     pub replica: Arc<Replica>,
+    /// What waits for it.
+    pub depth: Depth,
 }
 
 /// A node's shards, once it has started; until then every door says that nobody leads.
@@ -130,7 +133,9 @@ async fn serve(
                 in_flight = in_flight.saturating_add(1);
                 let id = frame.id;
                 let count = usize::try_from(frame.count).unwrap_or(0);
+                doors.depth.enter();
                 if doors.actor.try_send(Execute { session, frame }).is_err() {
+                    doors.depth.leave();
                     in_flight = in_flight.saturating_sub(1);
                     let answer = overloaded(id, count);
                     if replies.send(Ok(answer)).await.is_err() {

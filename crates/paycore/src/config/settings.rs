@@ -15,7 +15,7 @@ const TIMEOUT_DEFAULT_MS: u64 = 10_000;
 const TIMEOUT_MAX_MS: u64 = 60_000;
 
 /// All settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
     /// How a command reaches the cluster.
@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) node: Node,
     /// What a process writes about itself.
     pub(crate) log: Log,
+    /// Where a process's traces go.
+    pub(crate) trace: Trace,
 }
 
 /// How a command reaches the cluster.
@@ -109,6 +111,22 @@ impl Default for Log {
     }
 }
 
+/// Where a process's traces go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Trace {
+    /// Who collects them, over OTLP's gRPC. Nothing is traced when nobody is named.
+    pub(crate) otlp: Option<String>,
+    /// Which part of the calls is traced of which their callers do not say, from 0 to 1.
+    pub(crate) sample_ratio: f64,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self { otlp: None, sample_ratio: 0.001 }
+    }
+}
+
 /// How log lines are written, on stderr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -126,10 +144,7 @@ impl Settings {
     /// What no type can say: values that are well-formed and still cannot work.
     pub(super) fn check(&self) -> Result<(), (&'static str, Problem)> {
         let Client { endpoint, timeout_ms } = &self.client;
-        let is_http = endpoint
-            .parse::<http::Uri>()
-            .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some());
-        if !is_http {
+        if !is_http(endpoint) {
             let what = format!("`{endpoint}` is no endpoint; one reads http://127.0.0.1:7100");
             return Err(("client.endpoint", Problem::new("client.endpoint", what)));
         }
@@ -137,9 +152,22 @@ impl Settings {
             let what = format!("{timeout_ms} ms; a call may take 1 to {TIMEOUT_MAX_MS} ms");
             return Err(("client.timeout_ms", Problem::new("client.timeout_ms", what)));
         }
+        if let Some(otlp) = self.trace.otlp.as_ref().filter(|otlp| !is_http(otlp)) {
+            let what = format!("`{otlp}` is no collector; one reads http://127.0.0.1:4317");
+            return Err(("trace.otlp", Problem::new("trace.otlp", what)));
+        }
+        if !(0.0..=1.0).contains(&self.trace.sample_ratio) {
+            let what = format!("{}; a part lies between 0 and 1", self.trace.sample_ratio);
+            return Err(("trace.sample_ratio", Problem::new("trace.sample_ratio", what)));
+        }
         if self.node.id == Some(0) {
             return Err(("node.id", Problem::new("node.id", "nodes are counted from 1")));
         }
         Ok(())
     }
+}
+
+fn is_http(address: &str) -> bool {
+    let uri = address.parse::<http::Uri>();
+    uri.is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some())
 }

@@ -49,6 +49,9 @@ pub(crate) struct NodeSpec {
     pub(crate) id: u64,
     /// Where peers and gateways reach it, as `host:port`.
     pub(crate) grpc: String,
+    /// Where it is asked how it does (`/livez`, `/readyz`, `/metrics`), as `host:port`; nowhere when absent.
+    #[serde(default)]
+    pub(crate) admin: Option<String>,
 }
 
 /// One gateway.
@@ -57,6 +60,9 @@ pub(crate) struct NodeSpec {
 pub(crate) struct GatewaySpec {
     /// The public gRPC door, as `host:port`.
     pub(crate) grpc: String,
+    /// Where it is asked how it does, as for a node.
+    #[serde(default)]
+    pub(crate) admin: Option<String>,
 }
 
 /// How nodes agree.
@@ -212,11 +218,13 @@ impl Topology {
     fn addresses(&self) -> impl Iterator<Item = (String, &str)> {
         let nodes = self.nodes.iter().flat_map(|node| {
             let of = |door: &str| format!("node {}'s `{door}`", node.id);
-            [(of("grpc"), node.grpc.as_str())]
+            let admin = node.admin.as_deref().map(|admin| (of("admin"), admin));
+            [(of("grpc"), node.grpc.as_str())].into_iter().chain(admin)
         });
         let gateways = self.gateways.iter().zip(1_usize..).flat_map(|(gateway, number)| {
             let of = |door: &str| format!("gateway {number}'s `{door}`");
-            [(of("grpc"), gateway.grpc.as_str())]
+            let admin = gateway.admin.as_deref().map(|admin| (of("admin"), admin));
+            [(of("grpc"), gateway.grpc.as_str())].into_iter().chain(admin)
         });
         nodes.chain(gateways)
     }

@@ -16,7 +16,11 @@ use shard::{Addresses, Drain, Shard, ShardDoors, shard_server};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tracing::Instrument as _;
 
+use super::admin::Metrics;
+use super::life::Life;
+use super::{Ports, Supervisor};
 use crate::cli::Invocation;
 use crate::config::{StoreKind, Topology};
 use crate::exit::Failure;
@@ -45,6 +49,9 @@ pub(crate) struct Args {
     /// Where the node keeps its log and checkpoints
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Where to be asked how it does (/livez, /readyz, /metrics) instead of where the topology says, as HOST:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
 }
 
 /// Runs the node until it is asked to stop, or must.
@@ -58,8 +65,14 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
         .or(settings.node.id)
         .ok_or_else(|| Failure::usage("which node is this? Say --id N, or set node.id"))?;
     let data = args.data.clone().unwrap_or_else(|| settings.node.data_dir.clone());
-    let plan = Plan { topology, id, data, hands_over: true };
-    actix::System::new().block_on(serve(plan, super::asked_to_stop()))
+    let admin = args.admin.clone();
+    let admin = admin.or_else(|| topology.node(id).and_then(|node| node.admin.clone()));
+    let ports = Ports { admin, trace: settings.trace.clone() };
+    let plan = Plan { topology, id, data, ports, hands_over: true };
+    let supervisor = Supervisor::of_environment();
+    let span = tracing::info_span!("node", node = plan.id);
+    let life = serve(plan, supervisor, super::asked_to_stop());
+    actix::System::new().block_on(life.instrument(span))
 }
 
 /// What a node is to be.
@@ -71,12 +84,20 @@ pub(crate) struct Plan {
     pub(crate) id: u64,
     /// Where it keeps what it knows.
     pub(crate) data: PathBuf,
+    /// Where it says how it does.
+    pub(crate) ports: Ports,
     /// Whether it hands over what it leads when it is asked to stop; of no use when all nodes stop together.
     pub(crate) hands_over: bool,
 }
 
 impl Plan {
-    fn config(&self) -> NodeConfig {
+    /// What its metrics say about it.
+    fn about(&self) -> [(&'static str, String); 3] {
+        let cluster = self.topology.name.clone();
+        [("cluster", cluster), ("role", "node".to_owned()), ("node", self.id.to_string())]
+    }
+
+    fn config(&self, metrics: &Metrics) -> NodeConfig {
         let peers = self.topology.peers();
         let mut config = NodeConfig::new(self.id, self.data.clone(), peers, self.topology.shards());
         config.replicas = self.topology.nodes.len();
@@ -92,6 +113,7 @@ impl Plan {
             log_held_bytes_max: store.checkpoint_behind_bytes,
             ..CheckpointOptions::default()
         };
+        config.meter = consensus::Meter::new(metrics.recorder());
         config.store = match store.kind {
             StoreKind::Sled => consensus::StoreKind::Sled,
             StoreKind::Memory => consensus::StoreKind::Memory,
@@ -106,8 +128,14 @@ impl Plan {
 /// When the node cannot start, or has to stop.
 pub(crate) async fn serve(
     plan: Plan,
+    supervisor: Supervisor,
     asked: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
+    let mut asked = std::pin::pin!(asked);
+    // The first look begins to listen: whoever asks while the disk is still read is heard as soon as it is.
+    if let std::task::Poll::Ready(asked) = futures::poll!(asked.as_mut()) {
+        return asked;
+    }
     let spec = plan
         .topology
         .node(plan.id)
@@ -115,11 +143,17 @@ pub(crate) async fn serve(
     let listener = TcpListener::bind(&spec.grpc).await.map_err(|why| {
         Failure::io(format!("node {}: cannot listen on {}", plan.id, spec.grpc), &why)
     })?;
-    let node = Node::open(plan.config()).await.map_err(|why| Failure::internal(why.to_string()))?;
+    let metrics = Metrics::new(&plan.about())?;
+    let life = Arc::new(Life::default());
+    // The admin port is there before the disk is read, which takes what it takes.
+    let _admin = life.open_admin(&plan.ports, &metrics, &supervisor)?;
+    let node = Node::open(plan.config(&metrics)).await;
+    let node = node.map_err(|why| Failure::internal(why.to_string()))?;
     tracing::info!(node = plan.id, address = %spec.grpc, data = %plan.data.display(), "opened");
+    life.opened(node.vitals());
 
     let addresses: Arc<Addresses> = Arc::new(plan.topology.peers());
-    let doors: shard::Shards = Arc::default();
+    let doors = Arc::clone(life.doors());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = consensus::tune(Server::builder())
         .add_service(node.peer_service())
@@ -130,7 +164,10 @@ pub(crate) async fn serve(
         let _ = stopped.await;
     }));
 
-    let ended = live(&plan, &node, (&doors, &addresses), asked).await;
+    supervisor.ready();
+    let ended = live(&plan, &node, (&doors, &addresses, &metrics), asked).await;
+    life.drain();
+    supervisor.stopping();
     if ended.is_ok() && plan.hands_over {
         hand_over(&node, &doors).await;
     }
@@ -144,13 +181,13 @@ pub(crate) async fn serve(
 async fn live(
     plan: &Plan,
     node: &Node,
-    (doors, addresses): (&shard::Shards, &Arc<Addresses>),
+    (doors, addresses, metrics): (&shard::Shards, &Arc<Addresses>, &Metrics),
     asked: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
     let mut must_stop = node.stopped();
     let work = async {
         node.start().await.map_err(|reason| stopped(&reason))?;
-        let started = start_shards(node, plan.topology.shards(), addresses);
+        let started = start_shards(node, plan.topology.shards(), (addresses, metrics));
         doors.set(started).unwrap_or_else(|_| unreachable!("a node starts once"));
         node.initialize().await.map_err(|reason| stopped(&reason))?;
         tracing::info!(node = plan.id, "takes part");
@@ -169,12 +206,14 @@ async fn live(
 fn start_shards(
     node: &Node,
     shards: Shards,
-    addresses: &Arc<Addresses>,
+    (addresses, metrics): (&Arc<Addresses>, &Metrics),
 ) -> BTreeMap<u32, ShardDoors> {
     let doors = node.replicas().into_iter().map(|replica| {
         let place = (shards, replica.shard());
-        let actor = Shard::start(Arc::clone(&replica), place, Arc::clone(addresses));
-        (u32::from(replica.shard()), ShardDoors { actor, replica })
+        let meter = shard::Meter::new(metrics.recorder());
+        let depth = meter.depth().clone();
+        let actor = Shard::start(Arc::clone(&replica), place, Arc::clone(addresses), meter);
+        (u32::from(replica.shard()), ShardDoors { actor, replica, depth })
     });
     doors.collect()
 }

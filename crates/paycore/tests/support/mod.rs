@@ -1,5 +1,6 @@
 //! A cluster of real processes: nodes and a gateway, each the binary itself, with files on the disk.
 
+#![allow(dead_code, reason = "each of several test binaries uses a part of it")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -8,6 +9,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -49,12 +51,21 @@ pub(crate) struct Cluster {
     nodes: BTreeMap<u64, Child>,
     gateway: Option<Child>,
     pub(crate) endpoint: String,
+    /// Every process's admin port, by the process's name.
+    admin: BTreeMap<String, String>,
+    /// What is in every process's environment.
+    environment: Vec<(String, String)>,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Cluster {
     /// Starts what one of the project's topologies describes, on ports that are free, with `more` at its end.
     pub(crate) fn start(file: &str, more: &str) -> Self {
+        Self::start_in(file, more, &[])
+    }
+
+    /// The same, with variables in every process's environment.
+    pub(crate) fn start_in(file: &str, more: &str, environment: &[(&str, &str)]) -> Self {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cluster-config");
         let mut text = std::fs::read_to_string(dir.join(file)).unwrap();
         let mut moved = BTreeMap::new();
@@ -73,15 +84,23 @@ impl Cluster {
         let endpoint = moved.remove(&7_100).unwrap();
         let addresses = (1..).zip(moved.into_values()).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let nodes = BTreeMap::new();
-        let mut cluster =
-            Self { home, topology, addresses, nodes, gateway: None, endpoint, runtime };
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut cluster = Self {
+            home,
+            topology,
+            addresses,
+            nodes: BTreeMap::new(),
+            gateway: None,
+            endpoint,
+            admin: BTreeMap::new(),
+            environment: environment.collect(),
+            runtime,
+        };
         for id in cluster.ids() {
             cluster.start_node(id);
         }
-        let topology = cluster.topology.to_str().unwrap().to_owned();
-        let gateway = cluster.spawn("gateway", &["gateway", "--topology", &topology]);
-        cluster.gateway = Some(gateway);
+        cluster.start_gateway();
         until("the gateway opens its door", || TcpStream::connect(&cluster.endpoint).ok());
         cluster
     }
@@ -115,6 +134,28 @@ impl Cluster {
         assert!(self.nodes.insert(id, child).is_none(), "node {id} runs already");
     }
 
+    /// Starts the gateway, for the first time or again.
+    pub(crate) fn start_gateway(&mut self) {
+        let topology = self.topology.to_str().unwrap().to_owned();
+        let gateway = self.spawn("gateway", &["gateway", "--topology", &topology]);
+        assert!(self.gateway.replace(gateway).is_none(), "the gateway runs already");
+    }
+
+    /// Asks the gateway to stop, and waits until it has.
+    pub(crate) fn stop_gateway(&mut self) -> ExitStatus {
+        stop(self.gateway.take().unwrap())
+    }
+
+    /// What a process says at its admin port: the status, and the body.
+    pub(crate) fn ask(&self, name: &str, path: &str) -> Option<(u16, String)> {
+        get(self.admin_of(name), path)
+    }
+
+    /// Where a process's admin port is.
+    pub(crate) fn admin_of(&self, name: &str) -> &str {
+        &self.admin[name]
+    }
+
     /// Kills a node as a power cut would.
     pub(crate) fn kill_node(&mut self, id: u64) {
         let mut child = self.nodes.remove(&id).unwrap();
@@ -124,10 +165,7 @@ impl Cluster {
 
     /// Asks a node to stop, and waits until it has.
     pub(crate) fn stop_node(&mut self, id: u64) -> ExitStatus {
-        let mut child = self.nodes.remove(&id).unwrap();
-        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
-        until("a node that is asked to stop ends", || child.try_wait().unwrap())
+        stop(self.nodes.remove(&id).unwrap())
     }
 
     /// Waits until a node ends by itself.
@@ -208,11 +246,18 @@ impl Cluster {
         assert_eq!(code, 0, "{err}");
     }
 
-    fn spawn(&self, name: &str, args: &[&str]) -> Child {
+    fn spawn(&mut self, name: &str, args: &[&str]) -> Child {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let admin = self.admin.entry(name.to_owned()).or_insert_with(free).clone();
         let path = self.home.path().join(format!("{name}.log"));
         let log = std::fs::File::options().create(true).append(true).open(path).unwrap();
         let mut command = self.process();
-        command.args(args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+            .args(args)
+            .args(["--admin", &admin])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         command.spawn().unwrap()
     }
 
@@ -220,8 +265,27 @@ impl Cluster {
         let mut command = Command::new(BINARY);
         let home = self.home.path();
         command.env_clear().env("HOME", home).env("TMPDIR", home).current_dir(home);
+        command.envs(self.environment.iter().cloned());
         command
     }
+}
+
+/// Asks a process to stop, and waits until it has.
+fn stop(mut child: Child) -> ExitStatus {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    until("a process that is asked to stop ends", || child.try_wait().unwrap())
+}
+
+/// One HTTP request: the status, and the body; `None` when nobody listens, or hangs up.
+pub(crate) fn get(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split_whitespace().nth(1)?.parse().ok()?, body.to_owned()))
 }
 
 impl Drop for Cluster {

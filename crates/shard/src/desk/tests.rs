@@ -46,7 +46,14 @@ impl Counter {
 
     fn take_bytes(&mut self, id: u64, count: u32, records: Vec<u8>) {
         let records = Bytes::from(records);
-        let frame = FrameIn { session: SessionId(1), id, count, records, deadline_ms: 1_000 };
+        let frame = FrameIn {
+            session: SessionId(1),
+            id,
+            count,
+            records,
+            deadline_ms: 1_000,
+            arrived: Instant::now(),
+        };
         let effects = self.desk.take(&frame, NOW);
         self.perform(effects);
     }
@@ -267,7 +274,7 @@ fn a_reign_ends_and_everybody_is_answered() {
         counter.take(frame, &[request(u128::from(frame), transfer(0, 1, 1))]);
     }
     let shards = Shards::new(1).unwrap();
-    let ended = std::mem::replace(&mut counter.desk, Desk::open(2, shards, 0));
+    let mut ended = std::mem::replace(&mut counter.desk, Desk::open(2, shards, 0));
     let effects = ended.close(Failure::NoLeader);
     counter.perform(effects);
     let unknown = (0..4).all(|n| counter.answers[&n] == [Reply::Failure(Failure::OutcomeUnknown)]);
