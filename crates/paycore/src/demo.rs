@@ -23,7 +23,7 @@ use crate::config::Topology;
 use crate::context::{self, Aliases};
 use crate::exit::Failure;
 use crate::server::gateway::Guests;
-use crate::server::{gateway, node};
+use crate::server::{Ports, Supervisor, gateway, node};
 
 const NODES: u16 = 3;
 
@@ -36,11 +36,14 @@ const ASK_EVERY: Duration = Duration::from_millis(20);
 /// The accounts of the demo: alias, and opening balance in fen.
 const ACCOUNTS: [(&str, i64); 2] = [("acc_lin", 100_000), ("acc_wang", 50_000)];
 
+/// How far above a process's door its admin port lies.
+const ADMIN_ABOVE: u16 = 300;
+
 /// Run three replicas and a gateway in one process, and show what to type next
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  paycore demo --random-ports")]
 pub(crate) struct Args {
-    /// The gateway's port; node N listens N above it
+    /// The gateway's port; node N listens N above it, and each has its admin port 300 above that
     #[arg(long, value_name = "PORT", default_value_t = 7_100, conflicts_with = "random_ports")]
     base_port: u16,
     /// Let the system choose the ports
@@ -86,30 +89,37 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     ended.fold(shown, Result::and)
 }
 
-/// The gateway's port, then the nodes'.
-fn ports(args: &Args) -> Result<Vec<u16>, Failure> {
+/// The gateway's ports, then the nodes': of each the door, and the admin port.
+fn ports(args: &Args) -> Result<Vec<(u16, u16)>, Failure> {
     let mut held = Vec::new();
     for number in 0..=NODES {
-        let wanted = if args.random_ports { 0 } else { args.base_port.saturating_add(number) };
-        let listener = TcpListener::bind(("127.0.0.1", wanted)).map_err(|why| {
-            Failure::io(format!("port {wanted}"), &why)
-                .with_hint("choose others with --base-port PORT, or --random-ports")
-        })?;
-        held.push(listener);
+        for above in [0, ADMIN_ABOVE] {
+            let wanted = args.base_port.saturating_add(number).saturating_add(above);
+            let wanted = if args.random_ports { 0 } else { wanted };
+            let listener = TcpListener::bind(("127.0.0.1", wanted)).map_err(|why| {
+                Failure::io(format!("port {wanted}"), &why)
+                    .with_hint("choose others with --base-port PORT, or --random-ports")
+            })?;
+            held.push(listener);
+        }
     }
     let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-    held.iter().map(port).collect::<Result<_, _>>().map_err(|why| Failure::io("a port", &why))
+    let ports: Result<Vec<u16>, _> = held.iter().map(port).collect();
+    let ports = ports.map_err(|why| Failure::io("a port", &why))?;
+    Ok(ports.as_chunks::<2>().0.iter().map(|[door, admin]| (*door, *admin)).collect())
 }
 
 /// Writes the demo's topology where its data is, and reads it like any other.
-fn topology(data: &Path, ports: &[u16]) -> Result<Topology, Failure> {
+fn topology(data: &Path, ports: &[(u16, u16)]) -> Result<Topology, Failure> {
     use std::fmt::Write as _;
     let mut text = String::from("# The demo's own.\nname = \"demo\"\nshards = 1\n");
-    for (number, port) in ports.iter().enumerate() {
-        let written = match number {
-            0 => writeln!(text, "\n[[gateways]]\ngrpc = \"127.0.0.1:{port}\""),
-            id => writeln!(text, "\n[[nodes]]\nid = {id}\ngrpc = \"127.0.0.1:{port}\""),
+    for (number, (port, admin)) in ports.iter().enumerate() {
+        let head = match number {
+            0 => "[[gateways]]".to_owned(),
+            id => format!("[[nodes]]\nid = {id}"),
         };
+        let written =
+            writeln!(text, "\n{head}\ngrpc = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:{admin}\"");
         written.expect("writing to a string does not fail");
     }
     text.push_str("\n[tls]\nplaintext = true\n");
@@ -130,19 +140,23 @@ fn start(
     for spec in &topology.nodes {
         let data = data.join(format!("n{}", spec.id));
         let topology = topology.clone();
+        let ports = Ports { admin: spec.admin.clone(), ..Ports::default() };
         let (joins, hands_over, identity) = (false, false, None);
-        let plan = node::Plan { topology, id: spec.id, data, joins, hands_over, identity };
+        let plan = node::Plan { topology, id: spec.id, data, ports, joins, hands_over, identity };
         let asked = asked(stopping.clone());
-        let thread = name(&format!("n{}", spec.id))
-            .spawn(move || actix::System::new().block_on(node::serve(plan, asked)));
+        let thread = name(&format!("n{}", spec.id)).spawn(move || {
+            actix::System::new().block_on(node::serve(plan, Supervisor::none(), asked))
+        });
         threads.push(thread.map_err(|why| Failure::io("a thread", &why))?);
     }
     let (topology, asked) = (topology.clone(), asked(stopping.clone()));
     let thread = name("gateway").spawn(move || {
         let listen = gateway_address(&topology).to_owned();
+        let admin = topology.gateways.first().and_then(|gateway| gateway.admin.clone());
+        let ports = Ports { admin, ..Ports::default() };
         let guests = Guests::ThisMachine;
-        let plan = gateway::Plan { topology, listen, guests, identity: None };
-        crate::cli::block_on(gateway::serve(plan, asked))
+        let plan = gateway::Plan { topology, listen, ports, guests, identity: None };
+        crate::cli::block_on(gateway::serve(plan, Supervisor::none(), asked))
     });
     threads.push(thread.map_err(|why| Failure::io("a thread", &why))?);
     Ok(threads)
@@ -249,6 +263,10 @@ fn show(
         "",
         gateway_address(topology)
     ))?;
+    let admins = topology.nodes.iter().map(|node| node.admin.as_deref());
+    let admins = admins.chain(topology.gateways.iter().map(|gateway| gateway.admin.as_deref()));
+    let admins = admins.flatten().map(|admin| format!("http://{admin}/metrics"));
+    screen.line(&format!("\nMetrics: {}", admins.collect::<Vec<_>>().join(" ")))?;
     let data = match &args.data {
         Some(kept) => format!("Data: {}", kept.display()),
         None => "Data: temporary, removed on exit (--data DIR keeps it)".to_owned(),
