@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
+use wire::convert::Refusal;
 use wire::limits::{DEADLINE_DEFAULT, DEADLINE_MAX};
+
+/// The header that says how long a caller waits, on both doors.
+pub(crate) const TIMEOUT: &str = "grpc-timeout";
 
 /// How long before the caller stops waiting its answer goes out at the latest, a tenth of its time or this: an answer
 /// that says what is known is worth more than the caller's own time-out, and it takes a moment to arrive.
@@ -12,8 +16,20 @@ const MARGIN_MAX: Duration = Duration::from_millis(100);
 
 /// The deadline of a call: what its `grpc-timeout` says, 10 s when it says nothing, never more than a minute.
 pub(crate) fn of_call(metadata: &MetadataMap) -> Instant {
-    let said = metadata.get("grpc-timeout").and_then(|said| read(said.as_bytes()));
+    let said = metadata.get(TIMEOUT).and_then(|said| read(said.as_bytes()));
     within(said.unwrap_or(DEADLINE_DEFAULT))
+}
+
+/// The deadline of a call over HTTP, by the same header with the same default and bound. No library wrote it: who wrote
+/// nonsense is told.
+pub(crate) fn of_header(said: Option<&[u8]>) -> Result<Instant, Refusal> {
+    let timeout = match said {
+        Some(said) => read(said).ok_or_else(|| {
+            Refusal::field(TIMEOUT, "one to eight digits and a unit (H, M, S, m, u or n): 500m")
+        })?,
+        None => DEADLINE_DEFAULT,
+    };
+    Ok(within(timeout))
 }
 
 /// The deadline of a session's frame; 0 says nothing.
@@ -77,6 +93,9 @@ mod tests {
             metadata.insert("grpc-timeout", said.parse().unwrap());
             assert_eq!(left(of_call(&metadata)), Duration::from_millis(ms), "{said}");
         }
+        assert_eq!(left(of_header(None).unwrap()), Duration::from_millis(9_900));
+        assert_eq!(left(of_header(Some(b"24H")).unwrap()), Duration::from_millis(59_900));
+        assert!(of_header(Some(b"nonsense")).is_err());
         assert_eq!(left(of_frame(0)), Duration::from_millis(9_900));
         assert_eq!(left(of_frame(10)), Duration::from_millis(9));
         assert_eq!(left(of_frame(u32::MAX)), Duration::from_millis(59_900));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,6 +20,7 @@ use crate::auth::Access;
 use crate::budget::Budget;
 use crate::config::{ConfigError, GatewayConfig};
 use crate::grpc::Doors;
+use crate::http;
 use crate::incoming::connections;
 use crate::keyring::Keyring;
 use crate::link::{Driver, Link, Search};
@@ -48,6 +50,7 @@ pub struct Gateway {
     access: Access,
     door: Door,
     dialler: Option<ClientTlsConfig>,
+    http: Option<TcpListener>,
     meter: Arc<Meter>,
     budget: Arc<Budget>,
     standing: watch::Sender<Standing>,
@@ -82,10 +85,17 @@ impl Gateway {
     pub fn new(config: GatewayConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         let (access, door) = (Access::Open, Door::plaintext());
+        let (dialler, http) = (None, None);
         let budget = Budget::new(config.limits.requests_in_flight, config.limits.bytes_in_flight);
         let standing = watch::Sender::new(Standing::default());
         let (meter, sampling) = (Arc::default(), Sampling::default());
-        Ok(Self { config, access, door, dialler: None, meter, budget, standing, sampling })
+        Ok(Self { config, access, door, dialler, http, meter, budget, standing, sampling })
+    }
+
+    /// Serves HTTP/JSON too, on this listener.
+    #[must_use]
+    pub fn with_http(self, listener: TcpListener) -> Self {
+        Self { http: Some(listener), ..self }
     }
 
     /// The same gateway, which lets in who has one of these keys, and nobody else. Each call is judged by the keyring
@@ -133,7 +143,7 @@ impl Gateway {
     /// # Errors
     /// When the server cannot go on.
     pub async fn serve(
-        self,
+        mut self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
@@ -145,19 +155,26 @@ impl Gateway {
         parts.tasks.spawn(reporting);
         parts.tasks.spawn(show(self.standing.clone(), parts.links.clone(), draining.clone()));
 
+        let doors = self.doors(&parts, draining.clone());
+        let web = http::serve(
+            self.http.take().map(|listener| (listener, self.door.clone())),
+            Arc::clone(&doors),
+            limits.connections,
+        );
         let router = Server::builder()
             .max_concurrent_streams(limits.streams_per_connection)
             .http2_keepalive_interval(Some(PING_EVERY))
             .http2_keepalive_timeout(Some(PING_MAX))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .add_service(payments(&self.access, &parts, draining.clone()))
+            .add_service(payments(doors))
             .add_service(admin(&self.access, &parts))
             .add_service(health)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
         let incoming = connections(listener, limits.connections, self.door.clone());
-        let server = router.serve_with_incoming_shutdown(incoming, told(draining));
+        let grpc = router.serve_with_incoming_shutdown(incoming, told(draining));
+        let server = async { tokio::try_join!(grpc, web.map(Ok)).map(|((), ())| ()) };
         tokio::pin!(server);
         tokio::select! {
             stopped = &mut server => return Ok(stopped?),
@@ -195,15 +212,15 @@ impl Gateway {
         let reads = Arc::new(Reads::new(Arc::clone(&router), nodes, replicas));
         Parts { router, reads, links, tasks }
     }
+
+    fn doors(&self, parts: &Parts, draining: watch::Receiver<bool>) -> Arc<Doors> {
+        let (router, reads) = (Arc::clone(&parts.router), Arc::clone(&parts.reads));
+        Arc::new(Doors { access: self.access.clone(), router, reads, draining })
+    }
 }
 
-fn payments(
-    access: &Access,
-    parts: &Parts,
-    draining: watch::Receiver<bool>,
-) -> PaymentsServer<Doors> {
-    let (router, reads) = (Arc::clone(&parts.router), Arc::clone(&parts.reads));
-    PaymentsServer::new(Doors { access: access.clone(), router, reads, draining })
+fn payments(doors: Arc<Doors>) -> PaymentsServer<Doors> {
+    PaymentsServer::from_arc(doors)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }

@@ -1,11 +1,11 @@
-//! The public service: every method is a door to the router or to the reads.
+//! The public gRPC service: every method is a door to the router or to the reads, which the HTTP door shares.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
-use wire::convert::{Refusal, ToIntent};
+use wire::convert::{Intent, Refusal, ToIntent};
 use wire::limits::BATCH_REQUESTS_MAX;
 use wire::proto::v1;
 use wire::proto::v1::payments_server::{Payments, SERVICE_NAME};
@@ -15,7 +15,7 @@ use crate::auth::{Access, Grant};
 use crate::call::Caller;
 use crate::deadline;
 use crate::reads::Reads;
-use crate::router::Router;
+use crate::router::{Halt, Router};
 use crate::session::{self, Answers, read_all};
 
 /// The doors.
@@ -31,10 +31,30 @@ impl Doors {
     async fn one<T: ToIntent>(&self, call: Request<T>) -> Result<Response<v1::Posted>, Status> {
         let grant = self.mover(&call)?;
         grant.charge_one().map_err(status::rate_limited)?;
-        let intent = grant.read(call.get_ref()).map_err(refused)?;
+        let intent = grant.read(call.get_ref());
         let caller = self.caller(call.metadata(), method::<T>);
+        self.carry_out(intent, caller).await.map(Response::new)
+    }
+
+    /// Carries one request out; both doors end here.
+    pub(crate) async fn carry_out(
+        &self,
+        intent: Result<Intent, Refusal>,
+        caller: impl Into<Caller>,
+    ) -> Result<v1::Posted, Status> {
+        let intent = intent.map_err(refused)?;
         let finished = self.router.send(caller, std::iter::once(Ok::<_, Refusal>(intent)));
-        finished.await.map_err(|_| unknown())?.posted().map(Response::new)
+        finished.await.map_err(|_| unknown())?.posted()
+    }
+
+    /// Carries many requests out, each by itself; both doors end here.
+    pub(crate) async fn carry_out_all(
+        &self,
+        requests: impl ExactSizeIterator<Item = Result<Intent, impl Into<Halt>>>,
+        caller: impl Into<Caller>,
+    ) -> Result<Vec<v1::Outcome>, Status> {
+        let finished = self.router.send(caller, requests).await.map_err(|_| unknown())?;
+        Ok(finished.outcomes())
     }
 
     /// Who asks for a change.
@@ -156,9 +176,8 @@ impl Payments for Doors {
         let caller = self.caller(call.metadata(), method::<v1::SubmitBatchRequest>);
         let requests = call.into_inner().requests;
         check_batch(requests.len()).map_err(refused)?;
-        let finished =
-            self.router.send(caller, read_all(&grant, requests)).await.map_err(|_| unknown())?;
-        Ok(Response::new(v1::SubmitBatchResponse { outcomes: finished.outcomes() }))
+        let outcomes = self.carry_out_all(read_all(&grant, requests), caller).await?;
+        Ok(Response::new(v1::SubmitBatchResponse { outcomes }))
     }
 
     async fn session(

@@ -68,7 +68,8 @@ pub fn connections(
     let_in.buffer_unordered(HANDSHAKES_MAX).filter_map(std::future::ready)
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+/// The next connection; a refused accept is tried again.
+pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             // A client that hung up already is found out by the first read.

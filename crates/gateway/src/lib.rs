@@ -1,13 +1,14 @@
-//! The edge: gRPC in, fixed records out, one stream to each shard's leader.
+//! The edge: gRPC and HTTP in, fixed records out, one stream to each shard's leader.
 //!
-//! Three doors (unary, batch, session) lead to one router. A request is checked, encoded once, in the layout that
-//! the log keeps, straight into what waits for its shard's leader, and forgotten: what comes back is 24 bytes at the
-//! same place of the same frame.
+//! Three gRPC doors (unary, batch, session) and the HTTP door lead to one router. A request is checked, encoded once, in
+//! the layout that the log keeps, straight into what waits for its shard's leader, and forgotten: what comes back is 24
+//! bytes at the same place of the same frame.
 //!
 //! ```text
 //! unary ──┐                 ┌─▶ link of shard 0 ══ stream of frames ══▶ its leader
 //! batch ──┼─▶ router ───────┼─▶ link of shard 1 ══ …
-//! session ┘    ▲            └─▶ …
+//! session ┤    ▲            └─▶ …
+//! HTTP ───┘    │
 //!              └── replies, each to its place in its call
 //! ```
 //!
@@ -31,6 +32,7 @@ mod config;
 mod deadline;
 mod gateway;
 mod grpc;
+mod http;
 mod incoming;
 pub mod keyring;
 mod link;

@@ -19,13 +19,16 @@ use wire::proto::v1::payments_client::PaymentsClient;
 use wire::proto::v1::{Money, OpenAccountRequest};
 
 use crate::cli::Invocation;
-use crate::config::Topology;
+use crate::config::{Topology, Trace};
 use crate::context::{self, Aliases};
 use crate::exit::Failure;
 use crate::server::gateway::Guests;
 use crate::server::{Ports, Supervisor, gateway, node};
 
 const NODES: u16 = 3;
+
+/// How far the gateway's HTTP port lies above its gRPC port.
+const HTTP_ABOVE: u16 = 100;
 
 /// How long the cluster may take to agree on a leader before something is wrong.
 const READY_MAX: Duration = Duration::from_secs(30);
@@ -43,7 +46,7 @@ const ADMIN_ABOVE: u16 = 300;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  paycore demo --random-ports")]
 pub(crate) struct Args {
-    /// The gateway's port; node N listens N above it, and each has its admin port 300 above that
+    /// The gateway's port; node N listens N above it, HTTP 100 above it, and every admin port is 300 above its door
     #[arg(long, value_name = "PORT", default_value_t = 7_100, conflicts_with = "random_ports")]
     base_port: u16,
     /// Let the system choose the ports
@@ -89,37 +92,36 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     ended.fold(shown, Result::and)
 }
 
-/// The gateway's ports, then the nodes': of each the door, and the admin port.
-fn ports(args: &Args) -> Result<Vec<(u16, u16)>, Failure> {
+/// The gateway's ports, then the nodes': of each the door, and the admin port; then the gateway's for HTTP.
+fn ports(args: &Args) -> Result<Vec<u16>, Failure> {
     let mut held = Vec::new();
-    for number in 0..=NODES {
-        for above in [0, ADMIN_ABOVE] {
-            let wanted = args.base_port.saturating_add(number).saturating_add(above);
-            let wanted = if args.random_ports { 0 } else { wanted };
-            let listener = TcpListener::bind(("127.0.0.1", wanted)).map_err(|why| {
-                Failure::io(format!("port {wanted}"), &why)
-                    .with_hint("choose others with --base-port PORT, or --random-ports")
-            })?;
-            held.push(listener);
-        }
+    let both = |number: u16| [number, number.saturating_add(ADMIN_ABOVE)];
+    for above in (0..=NODES).flat_map(both).chain([HTTP_ABOVE]) {
+        let wanted = if args.random_ports { 0 } else { args.base_port.saturating_add(above) };
+        let listener = TcpListener::bind(("127.0.0.1", wanted)).map_err(|why| {
+            Failure::io(format!("port {wanted}"), &why)
+                .with_hint("choose others with --base-port PORT, or --random-ports")
+        })?;
+        held.push(listener);
     }
     let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-    let ports: Result<Vec<u16>, _> = held.iter().map(port).collect();
-    let ports = ports.map_err(|why| Failure::io("a port", &why))?;
-    Ok(ports.as_chunks::<2>().0.iter().map(|[door, admin]| (*door, *admin)).collect())
+    held.iter().map(port).collect::<Result<_, _>>().map_err(|why| Failure::io("a port", &why))
 }
 
 /// Writes the demo's topology where its data is, and reads it like any other.
-fn topology(data: &Path, ports: &[(u16, u16)]) -> Result<Topology, Failure> {
+fn topology(data: &Path, ports: &[u16]) -> Result<Topology, Failure> {
     use std::fmt::Write as _;
     let mut text = String::from("# The demo's own.\nname = \"demo\"\nshards = 1\n");
-    for (number, (port, admin)) in ports.iter().enumerate() {
+    let [doors @ .., http] = ports else {
+        return Err(Failure::internal("the demo has too few ports"));
+    };
+    for (number, [grpc, admin]) in doors.as_chunks::<2>().0.iter().enumerate() {
         let head = match number {
-            0 => "[[gateways]]".to_owned(),
+            0 => format!("[[gateways]]\nhttp = \"127.0.0.1:{http}\""),
             id => format!("[[nodes]]\nid = {id}"),
         };
         let written =
-            writeln!(text, "\n{head}\ngrpc = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:{admin}\"");
+            writeln!(text, "\n{head}\ngrpc = \"127.0.0.1:{grpc}\"\nadmin = \"127.0.0.1:{admin}\"");
         written.expect("writing to a string does not fail");
     }
     text.push_str("\n[tls]\nplaintext = true\n");
@@ -151,11 +153,9 @@ fn start(
     }
     let (topology, asked) = (topology.clone(), asked(stopping.clone()));
     let thread = name("gateway").spawn(move || {
-        let listen = gateway_address(&topology).to_owned();
-        let admin = topology.gateways.first().and_then(|gateway| gateway.admin.clone());
-        let ports = Ports { admin, ..Ports::default() };
-        let guests = Guests::ThisMachine;
-        let plan = gateway::Plan { topology, listen, ports, guests, identity: None };
+        let Some(doors) = topology.gateways.first().cloned() else { return Ok(()) };
+        let (guests, trace) = (Guests::ThisMachine, Trace::default());
+        let plan = gateway::Plan { topology, doors, trace, guests, identity: None };
         crate::cli::block_on(gateway::serve(plan, Supervisor::none(), asked))
     });
     threads.push(thread.map_err(|why| Failure::io("a thread", &why))?);
@@ -263,15 +263,19 @@ fn show(
         "",
         gateway_address(topology)
     ))?;
+    let http = topology.gateways.first().and_then(|gateway| gateway.http.as_deref());
+    if let Some(http) = http {
+        screen.line(&format!("\nAPI docs http://{http}/docs"))?;
+    }
     let admins = topology.nodes.iter().map(|node| node.admin.as_deref());
     let admins = admins.chain(topology.gateways.iter().map(|gateway| gateway.admin.as_deref()));
     let admins = admins.flatten().map(|admin| format!("http://{admin}/metrics"));
-    screen.line(&format!("\nMetrics: {}", admins.collect::<Vec<_>>().join(" ")))?;
+    screen.line(&format!("Metrics: {}", admins.collect::<Vec<_>>().join(" ")))?;
     let data = match &args.data {
         Some(kept) => format!("Data: {}", kept.display()),
         None => "Data: temporary, removed on exit (--data DIR keeps it)".to_owned(),
     };
-    screen.line(&format!("\n{data}\n"))?;
+    screen.line(&format!("{data}\n"))?;
     screen.line("Try in a second terminal:\n")?;
     let program = program();
     let door = if gateway_address(topology) == "127.0.0.1:7100" {

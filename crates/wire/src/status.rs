@@ -106,6 +106,7 @@ fn code_of(name: &str) -> Option<Code> {
         "NOT_FOUND" => Some(Code::NotFound),
         "FAILED_PRECONDITION" => Some(Code::FailedPrecondition),
         "UNAVAILABLE" => Some(Code::Unavailable),
+        "UNIMPLEMENTED" => Some(Code::Unimplemented),
         "DEADLINE_EXCEEDED" => Some(Code::DeadlineExceeded),
         "RESOURCE_EXHAUSTED" => Some(Code::ResourceExhausted),
         "UNAUTHENTICATED" => Some(Code::Unauthenticated),

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part of it")]
 
+pub mod http;
 mod node;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -137,6 +138,8 @@ pub struct Cluster {
     pub shared: Arc<Shared>,
     nodes: BTreeMap<u64, node::Node>,
     pub address: String,
+    /// The HTTP door.
+    pub http: String,
     pub client: PaymentsClient<Channel>,
     stop: Option<oneshot::Sender<()>>,
     gateway: Option<std::thread::JoinHandle<()>>,
@@ -182,10 +185,10 @@ impl Cluster {
         shared.addresses.lock().unwrap().clone_from(&addresses);
         let mut config = GatewayConfig::new(Topology::everywhere(shards, &addresses));
         configure(&mut config);
-        let (address, stop, gateway) = serve(equip(Gateway::new(config).unwrap()));
+        let ([address, http], stop, gateway) = serve(equip(Gateway::new(config).unwrap()));
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
         let client = PaymentsClient::new(endpoint.connect_lazy());
-        Self { shared, nodes, address, client, stop: Some(stop), gateway: Some(gateway) }
+        Self { shared, nodes, address, http, client, stop: Some(stop), gateway: Some(gateway) }
     }
 
     /// Makes a node lead; 0 is nobody.
@@ -267,19 +270,24 @@ impl Drop for Cluster {
 }
 
 /// Runs a gateway in a thread of its own, as the binary does.
-fn serve(gateway: Gateway) -> (String, oneshot::Sender<()>, std::thread::JoinHandle<()>) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+fn serve(gateway: Gateway) -> ([String; 2], oneshot::Sender<()>, std::thread::JoinHandle<()>) {
+    let listeners = [0, 1].map(|_| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        listener
+    });
+    let addresses = listeners.each_ref().map(|door| door.local_addr().unwrap().to_string());
     let (stop, stopped) = oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            gateway.serve(listener, async { drop(stopped.await) }).await.unwrap();
+            let [grpc, http] =
+                listeners.map(|door| tokio::net::TcpListener::from_std(door).unwrap());
+            let gateway = gateway.with_http(http);
+            gateway.serve(grpc, async { drop(stopped.await) }).await.unwrap();
         });
     });
-    (address, stop, thread)
+    (addresses, stop, thread)
 }
 
 pub fn yuan(units_minor: i64) -> v1::Money {

@@ -75,6 +75,9 @@ pub(crate) struct NodeSpec {
 pub(crate) struct GatewaySpec {
     /// The public gRPC door, as `host:port`.
     pub(crate) grpc: String,
+    /// The public HTTP/JSON door, as `host:port`; none when absent.
+    #[serde(default)]
+    pub(crate) http: Option<String>,
     /// Where it is asked how it does, as for a node.
     #[serde(default)]
     pub(crate) admin: Option<String>,
@@ -176,7 +179,11 @@ impl Topology {
     /// plaintext wherever it is.
     pub(crate) fn is_on_loopback(&self) -> bool {
         let nodes = self.nodes.iter().map(|node| node.grpc.as_str());
-        nodes.chain(self.gateways.iter().map(|gateway| gateway.grpc.as_str())).all(|address| {
+        let gateways = self.gateways.iter();
+        let gateways = gateways
+            .flat_map(|gateway| [Some(gateway.grpc.as_str()), gateway.http.as_deref()])
+            .flatten();
+        nodes.chain(gateways).all(|address| {
             let host = address.rsplit_once(':').map_or(address, |(host, _port)| host);
             let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
             ip.map_or(host == "localhost", |ip| ip.is_loopback())
@@ -259,8 +266,9 @@ impl Topology {
         });
         let gateways = self.gateways.iter().zip(1_usize..).flat_map(|(gateway, number)| {
             let of = |door: &str| format!("gateway {number}'s `{door}`");
+            let http = gateway.http.as_deref().map(|http| (of("http"), http));
             let admin = gateway.admin.as_deref().map(|admin| (of("admin"), admin));
-            [(of("grpc"), gateway.grpc.as_str())].into_iter().chain(admin)
+            [(of("grpc"), gateway.grpc.as_str())].into_iter().chain(http).chain(admin)
         });
         nodes.chain(gateways)
     }

@@ -10,7 +10,7 @@ use super::admin::{self, Admin, Metrics, Pulse, Reading, Sample, flag, float, se
 use super::{Ports, Supervisor};
 
 use crate::cli::Invocation;
-use crate::config::Topology;
+use crate::config::{GatewaySpec, Topology, Trace};
 use crate::exit::Failure;
 
 /// Run a gateway to a cluster
@@ -25,9 +25,12 @@ pub(crate) struct Args {
     /// Which of its gateways this is, counted from 1
     #[arg(long, value_name = "N", default_value_t = 1)]
     number: usize,
-    /// Where to listen instead of where the topology says, as HOST:PORT
+    /// Where to listen for gRPC instead of where the topology says, as HOST:PORT
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Where to listen for HTTP/JSON instead of where the topology says, as HOST:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<String>,
     /// The file of API keys, as `paycore keys new` makes it; who has none of them is turned away
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
@@ -49,9 +52,9 @@ pub(crate) struct Plan {
     /// Its cluster.
     pub(crate) topology: Topology,
     /// Where it listens.
-    pub(crate) listen: String,
-    /// Where it says how it does.
-    pub(crate) ports: Ports,
+    pub(crate) doors: GatewaySpec,
+    /// Where its traces go.
+    pub(crate) trace: Trace,
     /// Whom it lets in.
     pub(crate) guests: Guests,
     /// What it shows, and whom it trusts; `None` for plaintext.
@@ -76,12 +79,10 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     let topology = args.topology.as_ref().unwrap_or(&settings.cluster.topology);
     let topology = Topology::load(topology).map_err(|wrong| Failure::of_problems(&wrong))?;
     let spec = args.number.checked_sub(1).and_then(|number| topology.gateways.get(number));
-    let listen =
+    let grpc =
         args.listen.clone().or_else(|| spec.map(|spec| spec.grpc.clone())).ok_or_else(|| {
             Failure::usage(format!("the topology has no gateway {}", args.number))
         })?;
-    let admin = args.admin.clone().or_else(|| spec.and_then(|spec| spec.admin.clone()));
-    let ports = Ports { admin, trace: settings.trace.clone() };
     let guests = match (&args.keys, args.open) {
         (Some(file), _) => Guests::Keys(file.clone()),
         (None, true) => Guests::Everybody,
@@ -89,7 +90,10 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     };
     let process = format!("gateway-{}", args.number);
     let identity = crate::config::tls::identity(&topology, &process, args.plaintext)?;
-    let plan = Plan { topology, listen, ports, guests, identity };
+    let http = args.http.clone().or_else(|| spec.and_then(|spec| spec.http.clone()));
+    let admin = args.admin.clone().or_else(|| spec.and_then(|spec| spec.admin.clone()));
+    let (doors, trace) = (GatewaySpec { grpc, http, admin }, settings.trace.clone());
+    let plan = Plan { topology, doors, trace, guests, identity };
     crate::cli::block_on(serve(plan, Supervisor::of_environment(), super::asked_to_stop()))
 }
 
@@ -102,23 +106,31 @@ pub(crate) async fn serve(
     supervisor: Supervisor,
     asked: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
-    let Plan { topology, listen, ports, guests, identity } = plan;
+    let Plan { topology, doors, trace, guests, identity } = plan;
     let mut asked = std::pin::pin!(asked);
     // The first look begins to listen: who is told that the door is open may ask to close it at once.
     if let std::task::Poll::Ready(asked) = futures::poll!(asked.as_mut()) {
         return asked;
     }
-    let listener = TcpListener::bind(&listen)
-        .await
-        .map_err(|why| Failure::io(format!("the gateway cannot listen on {listen}"), &why))?;
+    let listener = listen(&doors.grpc).await?;
+    let web = match &doors.http {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let metrics = Metrics::new(&[("cluster", topology.name.clone()), ("role", "gateway".into())])?;
     let places = gateway::Topology::everywhere(topology.shards(), &topology.peers());
     let gateway =
         Gateway::new(GatewayConfig::new(places)).map_err(|why| Failure::config(why.to_string()))?;
     let gateway = match guests {
         Guests::Keys(file) => gateway.with_keys(crate::keys::follow(&file)?),
-        Guests::ThisMachine if !is_private(&listener) => return Err(too_open(&listen)),
-        Guests::ThisMachine | Guests::Everybody => gateway,
+        Guests::ThisMachine => {
+            let is_open = |listener: &&TcpListener| !is_private(listener);
+            if let Some(door) = std::iter::once(&listener).chain(&web).find(is_open) {
+                return Err(too_open(door));
+            }
+            gateway
+        }
+        Guests::Everybody => gateway,
     };
     let gateway = match &identity {
         None => gateway,
@@ -126,16 +138,21 @@ pub(crate) async fn serve(
             .with_tls(identity, topology.tls.callers())
             .map_err(|why| Failure::config(why.to_string()))?,
     };
+    let gateway = match web {
+        None => gateway,
+        Some(listener) => gateway.with_http(listener),
+    };
     let gateway = gateway.with_meter(Meter::new(&*metrics.recorder()));
-    let gateway = match ports.trace.otlp {
-        Some(_) => gateway.with_traces(ports.trace.sample_ratio),
+    let gateway = match trace.otlp {
+        Some(_) => gateway.with_traces(trace.sample_ratio),
         None => gateway,
     };
     let (pulse, asked_how) = Pulse::new();
     let vitals = gateway.vitals();
     tokio::spawn(admin::answer(asked_how, move || sample(&vitals)));
+    let ports = Ports { admin: doors.admin, trace };
     let _admin = Admin::open(&ports, metrics, pulse, supervisor.share())?;
-    tracing::info!(address = listen, tls = identity.is_some(), "opened");
+    tracing::info!(grpc = doors.grpc, http = doors.http, tls = identity.is_some(), "opened");
     supervisor.ready();
     let shutdown = async {
         if let Err(why) = asked.await {
@@ -152,11 +169,18 @@ fn is_private(listener: &TcpListener) -> bool {
     listener.local_addr().is_ok_and(|address| address.ip().is_loopback())
 }
 
-fn too_open(listen: &str) -> Failure {
-    let what = format!("without keys, whoever reaches {listen} could move all money");
+fn too_open(listener: &TcpListener) -> Failure {
+    let address = listener.local_addr().map_or_else(|_| "it".to_owned(), |at| at.to_string());
+    let what = format!("without keys, whoever reaches {address} could move all money");
     Failure::config(what).with_hint(
         "give it a key file with --keys FILE, or say --open if the network itself lets nobody else in",
     )
+}
+
+async fn listen(address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|why| Failure::io(format!("the gateway cannot listen on {address}"), &why))
 }
 
 /// How the gateway does, as its own thread sees it.

@@ -54,6 +54,8 @@ pub(crate) struct Cluster {
     pub(crate) endpoint: String,
     /// How a gateway of a cluster with TLS speaks to its nodes.
     tls: Option<ClientTlsConfig>,
+    /// The gateway's HTTP door.
+    pub(crate) http: String,
     /// The gateway's own flags.
     flags: Vec<String>,
     /// Every process's admin port, by the process's name.
@@ -140,7 +142,7 @@ impl Cluster {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cluster-config");
         let mut text = std::fs::read_to_string(dir.join(file)).unwrap();
         let mut moved = BTreeMap::new();
-        for port in 7_100..7_110_u16 {
+        for port in (7_100..7_110).chain(7_200..7_210_u16) {
             let old = format!("\"127.0.0.1:{port}\"");
             if text.contains(&old) {
                 let new = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -153,6 +155,7 @@ impl Cluster {
         let topology = home.path().join("cluster.toml");
         std::fs::write(&topology, text).unwrap();
         let endpoint = moved.remove(&7_100).unwrap();
+        let http = moved.remove(&7_200).unwrap();
         let addresses = (1..).zip(moved.into_values()).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self {
@@ -164,6 +167,7 @@ impl Cluster {
             gateway: None,
             endpoint,
             tls: None,
+            http,
             flags: Vec::new(),
             admin: BTreeMap::new(),
             environment: Vec::new(),
@@ -188,7 +192,7 @@ impl Cluster {
 
     /// Every address that somebody listens on.
     pub(crate) fn doors(&self) -> Vec<String> {
-        self.addresses.values().chain([&self.endpoint]).cloned().collect()
+        self.addresses.values().chain([&self.endpoint, &self.http]).cloned().collect()
     }
 
     /// Where a node keeps what it knows.

@@ -104,6 +104,9 @@ fn each_kind_looks_the_same_everywhere() {
                     | ("NOT_FOUND", 404, 4)
                     | ("UNAUTHENTICATED", 401, 77)
                     | ("PERMISSION_DENIED", 403, 77) => true,
+                    ("UNIMPLEMENTED", 405, 2) | ("INVALID_ARGUMENT", 413 | 415, 2) => {
+                        kind == Kind::Refusal
+                    }
                     ("FAILED_PRECONDITION", 422, 5) => code == "KEY_REUSED",
                     ("FAILED_PRECONDITION", 422, 3) => code != "KEY_REUSED",
                     _ => false,

@@ -40,6 +40,18 @@ pub enum Refusal {
     /// Use an API key that may do this.
     #[error("{0}")]
     PermissionDenied(Forbidden),
+    /// Look the path up.
+    #[error("nothing is served under this path")]
+    RouteNotFound,
+    /// Use another method.
+    #[error("the path does not take this method")]
+    MethodNotAllowed,
+    /// Send less at once.
+    #[error("the body has more than {0} bytes")]
+    BodyTooLarge(usize),
+    /// Send plain JSON.
+    #[error("the body is not sent as plain application/json")]
+    MediaTypeUnsupported,
 }
 
 /// Why a caller is nobody.
@@ -99,6 +111,10 @@ impl Refusal {
             Self::BalanceUnrepresentable => "BALANCE_UNREPRESENTABLE",
             Self::Unauthenticated(_) => "UNAUTHENTICATED",
             Self::PermissionDenied(_) => "PERMISSION_DENIED",
+            Self::RouteNotFound => "ROUTE_NOT_FOUND",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::BodyTooLarge(_) => "BODY_TOO_LARGE",
+            Self::MediaTypeUnsupported => "MEDIA_TYPE_UNSUPPORTED",
         }
     }
 
@@ -131,13 +147,17 @@ impl Refusal {
             Self::OutcomeNotFound
             | Self::BalanceUnrepresentable
             | Self::Unauthenticated(_)
-            | Self::PermissionDenied(_) => Vec::new(),
+            | Self::PermissionDenied(_)
+            | Self::RouteNotFound
+            | Self::MethodNotAllowed
+            | Self::BodyTooLarge(_)
+            | Self::MediaTypeUnsupported => Vec::new(),
         }
     }
 
     /// One of each, for tests of the catalogue.
     #[must_use]
-    pub fn every() -> [Self; 8] {
+    pub fn every() -> [Self; 12] {
         [
             Self::field("amount", "wrong"),
             Self::MissingKey,
@@ -147,6 +167,10 @@ impl Refusal {
             Self::BalanceUnrepresentable,
             Self::Unauthenticated(CredentialFault::Unknown),
             Self::PermissionDenied(Forbidden::ReadOnly),
+            Self::RouteNotFound,
+            Self::MethodNotAllowed,
+            Self::BodyTooLarge(0),
+            Self::MediaTypeUnsupported,
         ]
     }
 }

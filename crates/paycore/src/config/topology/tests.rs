@@ -30,6 +30,7 @@ fn every_shipped_topology_loads() {
         assert_eq!(topology.shards().count(), 1);
         assert_eq!(topology.store.kind, StoreKind::Sled);
         assert_eq!(topology.peers().len(), nodes);
+        assert!(topology.gateways.iter().all(|gateway| gateway.http.is_some()), "{name}");
         assert_eq!(topology.spare_nodes(), (nodes - 1) / 2);
         assert_eq!(topology.node(1).map(|node| node.id), Some(1));
         assert_eq!(topology.node(99), None);
@@ -99,6 +100,15 @@ fn what_cannot_work_is_refused_all_at_once() {
     assert_eq!(
         read(&nowhere).unwrap_err(),
         "t.toml: node 1's `admin` is `7400`; an address reads host:port"
+    );
+    let http = |address: &str| format!("{GOOD}http = \"{address}\"\n");
+    assert_eq!(
+        read(&http("127.0.0.1:7100")).unwrap_err(),
+        "t.toml: gateway 1's `http` is `127.0.0.1:7100`, which something else has"
+    );
+    assert_eq!(
+        read(&http("7200")).unwrap_err(),
+        "t.toml: gateway 1's `http` is `7200`; an address reads host:port"
     );
     for (consensus, part) in [
         ("heartbeat_ms = 0", "three heartbeats"),
