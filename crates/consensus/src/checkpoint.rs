@@ -9,7 +9,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ledger::{AccountId, Books, ColdName, Ledger, Restore, posting_filter};
 use openraft::async_runtime::WatchReceiver;
@@ -192,6 +192,7 @@ impl RaftSnapshotBuilder<Group> for Builder {
         let (shard, meta) = (self.shard.clone(), self.meta.clone());
         let (life, number) = (frozen.life, frozen.image.number());
         let checkpoints = Arc::clone(&shard.checkpoints);
+        let begun = Instant::now();
         let written = shard.offload.run(move || write(&checkpoints, &frozen, &meta)).await;
         let made = written.map(|published| {
             shard.state.is_durable(life, number);
@@ -200,6 +201,7 @@ impl RaftSnapshotBuilder<Group> for Builder {
         let mark = match made {
             Ok(mark) => {
                 let mark = mark?;
+                shard.meter.checkpoint(shard.number, begun.elapsed());
                 tracing::info!(shard = shard.number, index = mark.index, "checkpoint");
                 shard.state.set_mark(mark.clone());
                 Some(mark)

@@ -205,6 +205,13 @@ impl Clock {
         }
     }
 
+    /// Whether another node has answered a beat lately.
+    #[must_use]
+    pub fn has_heard(&self, peer: u64, now: Reading) -> bool {
+        let heard = self.peers.get(&peer);
+        heard.is_some_and(|heard| now.uptime_ms.saturating_sub(heard.at_uptime_ms) <= FRESH_MS)
+    }
+
     /// An operator has looked at the jump and says the clocks are right now.
     pub fn accept_jump(&mut self) {
         self.jump_accepted = true;
@@ -314,6 +321,13 @@ impl ClusterClock {
     pub fn alarm(&self) -> Option<ClockAlarm> {
         let reading = self.source.read();
         self.clock().alarm(reading)
+    }
+
+    /// Whether another node has answered a beat lately.
+    #[must_use]
+    pub fn has_heard(&self, peer: u64) -> bool {
+        let reading = self.source.read();
+        self.clock().has_heard(peer, reading)
     }
 
     /// An operator says that the clocks are right after a jump.

@@ -8,6 +8,7 @@ use tonic::transport::ClientTlsConfig;
 
 use crate::checkpoint::CheckpointOptions;
 use crate::log;
+use crate::meter::Meter;
 
 /// How a node of a cluster runs its groups.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct NodeConfig {
     pub timing: Timing,
     /// How peers are dialled with TLS: whom this node trusts, and what it shows; `None` for plaintext.
     pub tls: Option<ClientTlsConfig>,
+    /// Where it counts what it does.
+    pub meter: Meter,
 }
 
 impl NodeConfig {
@@ -57,6 +60,7 @@ impl NodeConfig {
             log: log::Options::default(),
             timing: Timing::default(),
             tls: None,
+            meter: Meter::default(),
         }
     }
 }

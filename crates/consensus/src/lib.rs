@@ -37,6 +37,7 @@ mod log_store;
 mod machine;
 mod mail;
 mod messages;
+pub mod meter;
 mod node;
 mod offload;
 mod placement;
@@ -58,13 +59,16 @@ pub use clock::{Clock, ClockAlarm, ClusterClock, Reading, SystemClocks, TimeSour
 pub use config::{NodeConfig, StoreKind, Timing};
 pub use leadership::Leadership;
 pub use mail::{Mail, MailError, Mailbox};
+pub use meter::Meter;
 pub use node::{
     AddressBook, Change, ChangeError, Changed, DrainError, Ground, Node, OpenError, Overview,
-    PeerOverview, Replicas,
+    PeerOverview, Replicas, Vitals,
 };
 pub use offload::Offload;
 pub use reads::ReadError;
-pub use replica::{Applied, BATCH_BYTES_MAX, ProposeError, Refused, Replica, ReplicaStatus};
+pub use replica::{
+    Applied, BATCH_BYTES_MAX, ProposeError, Refused, Replica, ReplicaStatus, Stages,
+};
 pub use stop::StopReason;
 pub use transport::{PeerService, tune};
 pub use witness::Forgotten;

@@ -8,6 +8,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::{Stream, StreamExt};
 use ledger::{Batch, ColdName, Decided, Fetched};
@@ -17,6 +18,7 @@ use openraft::{EntryPayload, OptionalSend};
 use crate::checkpoint::{self, Builder};
 use crate::codec;
 use crate::failpoint::{Moment, Traffic};
+use crate::meter::Meter;
 use crate::offload::Offload;
 use crate::raft::{Answers, Entry, Group, LogId, Snapshot, SnapshotMeta, StoredMembership};
 use crate::roster::Roster;
@@ -38,6 +40,7 @@ pub(crate) struct Shard {
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) offload: Offload,
     pub(crate) stop: StopSwitch,
+    pub(crate) meter: Meter,
 }
 
 impl Shard {
@@ -193,10 +196,12 @@ impl RaftStateMachine<Group> for Machine {
         let mut in_this_turn = 0_usize;
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
+            let begun = Instant::now();
             let decided = self.apply_entry(entry).await?;
             in_this_turn = in_this_turn.saturating_add(decided.answers.len()).saturating_add(1);
             if let Some(responder) = responder {
-                responder.send(Answers { decided });
+                let applied = Some((begun, Instant::now()));
+                responder.send(Answers { decided, applied });
             }
             if in_this_turn >= TURN_REQUESTS {
                 in_this_turn = 0;

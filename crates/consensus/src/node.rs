@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use crate::clock::ClusterClock;
+use crate::clock::{ClockAlarm, ClusterClock};
 use crate::config::NodeConfig;
 use crate::desk::{Call, Desk};
 use crate::log::Log;
@@ -86,6 +86,41 @@ impl AddressBook {
     }
 }
 
+/// What may be asked about a node from outside.
+#[derive(Clone)]
+pub struct Vitals {
+    node_id: u64,
+    log: Log,
+    has_room: watch::Receiver<bool>,
+    clock: Arc<ClusterClock>,
+}
+
+impl Vitals {
+    /// The node's id.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.node_id
+    }
+
+    /// Whether the disk has room for more: below its bound the node proposes nothing.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        *self.has_room.borrow()
+    }
+
+    /// Frames of the log written and synced since the node was opened, and their bytes.
+    #[must_use]
+    pub fn log_written(&self) -> (u64, u64) {
+        (self.log.synced_frames(), self.log.bytes_total())
+    }
+
+    /// What an operator should look at about the clocks.
+    #[must_use]
+    pub fn clock_alarm(&self) -> Option<ClockAlarm> {
+        self.clock.alarm()
+    }
+}
+
 impl Node {
     /// This node's id.
     #[must_use]
@@ -141,6 +176,17 @@ impl Node {
     #[must_use]
     pub fn clock(&self) -> &Arc<ClusterClock> {
         &self.0.clock
+    }
+
+    /// What may be asked about the node from outside, whatever it does.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        Vitals {
+            node_id: self.id(),
+            log: self.0.log.clone(),
+            has_room: self.0.has_room.subscribe(),
+            clock: Arc::clone(&self.0.clock),
+        }
     }
 
     /// The reason for which the process must end, once there is one.

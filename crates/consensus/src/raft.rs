@@ -4,6 +4,7 @@
 //! a term and an index (standard Raft: at most one leader a term).
 
 use std::fmt;
+use std::time::Instant;
 
 use bytes::Bytes;
 use ledger::Decided;
@@ -76,6 +77,9 @@ impl fmt::Debug for BatchBytes {
 pub(crate) struct Answers {
     #[serde(skip)]
     pub(crate) decided: Decided,
+    /// When applying began, and when it ended.
+    #[serde(skip)]
+    pub(crate) applied: Option<(Instant, Instant)>,
 }
 
 /// Sixteen random bytes that a data directory is born with.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use ledger::{AccountId, ColdName, ColdValue, Decided, Ledger, Posting, PostingKey, posting_range};
@@ -34,6 +35,19 @@ pub struct Applied {
     pub term: u64,
     /// What it brought.
     pub decided: Decided,
+    /// How it went, by this node's clock.
+    pub stages: Stages,
+}
+
+/// When a batch passed the stages of its way here, by the leader's monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stages {
+    /// Raft had taken it: the log's writer and the followers have it next.
+    pub proposed: Instant,
+    /// A quorum had it on disk, and its turn to be applied had come.
+    pub committed: Instant,
+    /// The ledger had decided.
+    pub applied: Instant,
 }
 
 /// Why a proposal brought no answers.
@@ -93,6 +107,8 @@ pub struct ReplicaStatus {
     pub last_log: Option<u64>,
     /// The last entry that this node knows committed.
     pub committed: Option<u64>,
+    /// The last entry that a quorum has, as the leader says; this node may not have it yet.
+    pub cluster_committed: Option<u64>,
     /// The last entry applied.
     pub applied: u64,
     /// The last entry that its newest checkpoint covers.
@@ -150,6 +166,7 @@ impl Replica {
         let sent = tokio::task::unconstrained(sending).await;
         // A channel to a group that is gone swallows the batch: whether it was read before, nobody can tell.
         sent.map_err(|_fatal| ProposeError::Unknown)?;
+        let proposed = Instant::now();
         traffic.reaches(Moment::Proposed);
         let applied = match answer.await {
             Ok(Ok(applied)) => applied,
@@ -174,10 +191,12 @@ impl Replica {
             Err(_dropped) => return Err(ProposeError::Unknown),
         };
         let log_id = applied.log_id;
+        let (committed, ended) = applied.data.applied.unwrap_or((proposed, proposed));
         Ok(Applied {
             index: log_id.index,
             term: crate::codec::term(log_id),
             decided: applied.data.decided,
+            stages: Stages { proposed, committed, applied: ended },
         })
     }
 
@@ -302,6 +321,21 @@ impl Replica {
         self.keeper.checkpoint().await
     }
 
+    /// Whether this node, `own`, has lately heard the shard's leader, and a majority of its voters. Raft alone remembers
+    /// a leader for as long as there is no other, dead or not.
+    #[must_use]
+    pub fn is_in_touch(&self, own: u64, status: &ReplicaStatus) -> bool {
+        let hears = |node: &u64| *node == own || self.clock.has_heard(*node);
+        let heard = status.voters.iter().filter(|voter| hears(voter)).count();
+        status.leader.as_ref().is_some_and(hears) && heard > status.voters.len() / 2
+    }
+
+    /// Whether the shard's replicas are known to differ, so that nothing is proposed.
+    #[must_use]
+    pub fn is_disputed(&self) -> bool {
+        self.host.shard.state.is_disputed()
+    }
+
     /// How the replica stands.
     #[must_use]
     pub fn status(&self) -> ReplicaStatus {
@@ -319,6 +353,7 @@ impl Replica {
             members: members.map(|(node, member)| (*node, member.address.clone())).collect(),
             last_log: metrics.last_log_index,
             committed: metrics.local_committed.map(|committed| committed.index),
+            cluster_committed: metrics.cluster_committed.map(|committed| committed.index),
             applied: self.host.shard.state.applied_index(),
             checkpoint: self.host.shard.state.mark().map(|mark| mark.index),
             purged: metrics.purged.map(|purged| purged.index),

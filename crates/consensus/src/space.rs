@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::meter::Meter;
 use crate::offload::Offload;
 
 /// Always kept free: a checkpoint in the making, and log segments prepared ahead.
@@ -42,13 +43,14 @@ pub(crate) fn ask(dir: &std::path::Path) -> std::io::Result<Space> {
 pub(crate) async fn watch(
     dir: PathBuf,
     offload: Offload,
-    has_room: watch::Sender<bool>,
+    (has_room, meter): (watch::Sender<bool>, Meter),
     mut stop: watch::Receiver<bool>,
 ) {
     while !*stop.borrow() {
         let path = dir.clone();
         match offload.run(move || ask(&path)).await {
             Ok(space) => {
+                meter.disk(space.free_bytes, space.total_bytes);
                 let is_enough = space.is_enough();
                 let changed = has_room
                     .send_if_modified(|room| std::mem::replace(room, is_enough) != is_enough);

@@ -40,6 +40,16 @@ impl Budget {
     pub(crate) fn new(requests: usize, bytes: usize) -> Arc<Self> {
         Arc::new(Self { requests: Counter::new(requests), bytes: Counter::new(bytes) })
     }
+
+    /// Requests that wait.
+    pub(crate) fn requests_taken(&self) -> usize {
+        self.requests.taken.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that they count for.
+    pub(crate) fn bytes_taken(&self) -> usize {
+        self.bytes.taken.load(Ordering::Relaxed)
+    }
 }
 
 /// One call's share of the budget; given back when it is dropped.

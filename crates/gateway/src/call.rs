@@ -11,6 +11,8 @@ use wire::proto::v1;
 use wire::{Failure, Reply, status};
 
 use crate::budget::Permit;
+use crate::meter::{Door, Meter, Told};
+use crate::trace::Traced;
 
 /// What stands at one place of a call.
 #[derive(Debug)]
@@ -21,6 +23,18 @@ enum Place {
     Replied(Reply),
     /// The edge's own refusal.
     Refused(Refusal),
+}
+
+impl Place {
+    fn told(&self) -> Told {
+        match self {
+            Self::Replied(Reply::Answer(Answer { outcome: Ok(_), .. })) => Told::Posted,
+            Self::Replied(Reply::Answer(Answer { outcome: Err(_), .. })) => Told::Rejected,
+            Self::Replied(Reply::Failure(failure)) if !failure.is_unknown() => Told::Failed,
+            Self::Replied(Reply::Failure(_)) | Self::Waiting => Told::Unknown,
+            Self::Refused(_) => Told::Refused,
+        }
+    }
 }
 
 /// Where a finished call goes.
@@ -39,11 +53,38 @@ pub(crate) enum Way {
     },
 }
 
+impl Way {
+    const fn door(&self) -> Door {
+        match self {
+            Self::Once(_) => Door::Call,
+            Self::Session { .. } => Door::Session,
+        }
+    }
+}
+
+/// What a call's caller is owed besides the answer.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// When its caller stops waiting.
+    pub(crate) deadline: Instant,
+    /// Its trace, if it has one.
+    pub(crate) trace: Option<Arc<Traced>>,
+}
+
+impl From<Instant> for Caller {
+    /// A caller whose call is not traced.
+    fn from(deadline: Instant) -> Self {
+        Self { deadline, trace: None }
+    }
+}
+
 /// A call whose requests wait for their replies.
 #[derive(Debug)]
 pub(crate) struct Call {
     /// When its caller stops waiting.
     pub(crate) deadline: Instant,
+    /// Its trace, if it has one.
+    pub(crate) trace: Option<Arc<Traced>>,
     state: Mutex<State>,
 }
 
@@ -61,6 +102,8 @@ struct End {
     made: Vec<(usize, Made)>,
     permit: Permit,
     way: Way,
+    begun: Instant,
+    meter: Arc<Meter>,
 }
 
 /// A call whose requests are being routed: it cannot finish before [`Opening::close`].
@@ -71,12 +114,19 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    pub(crate) fn new(deadline: Instant, requests: usize, permit: Permit, way: Way) -> Self {
+    pub(crate) fn new(
+        caller: impl Into<Caller>,
+        requests: usize,
+        (permit, meter): (Permit, Arc<Meter>),
+        way: Way,
+    ) -> Self {
         let places = std::iter::repeat_with(|| Place::Waiting).take(requests).collect();
         let missing = requests.saturating_add(1);
         let state = Mutex::new(State { places, missing, end: None });
-        let call = Arc::new(Call { deadline, state });
-        Self { call, end: End { made: Vec::new(), permit, way } }
+        let Caller { deadline, trace } = caller.into();
+        let call = Arc::new(Call { deadline, trace, state });
+        let end = End { made: Vec::new(), permit, way, begun: Instant::now(), meter };
+        Self { call, end }
     }
 
     pub(crate) const fn call(&self) -> &Arc<Call> {
@@ -134,9 +184,10 @@ impl Call {
         if state.missing > 0 {
             return;
         }
-        let Some(End { made, permit, way }) = state.end.take() else { return };
+        let Some(End { made, permit, way, begun, meter }) = state.end.take() else { return };
         let places = std::mem::take(&mut state.places);
         drop(state);
+        meter.answered(way.door(), begun.elapsed(), places.iter().map(Place::told));
         let finished = |room| Finished { places, made, _held: (permit, room) };
         // A receiver that is gone has hung up, and nobody needs the answer.
         match way {

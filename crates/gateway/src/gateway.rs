@@ -24,10 +24,12 @@ use crate::http;
 use crate::incoming::connections;
 use crate::keyring::Keyring;
 use crate::link::{Driver, Link, Search};
+use crate::meter::{Meter, Standing, Vitals};
 use crate::nodes::Nodes;
 use crate::reads::Reads;
 use crate::router::Router;
 use crate::tls::{Door, Guests, Identity, TlsError};
+use crate::trace::Sampling;
 
 /// How long a gateway that was told to stop waits for what is under way: below the 30 s that a supervisor grants.
 const DRAIN_MAX: Duration = Duration::from_secs(15);
@@ -49,6 +51,10 @@ pub struct Gateway {
     door: Door,
     dialler: Option<ClientTlsConfig>,
     http: Option<TcpListener>,
+    meter: Arc<Meter>,
+    budget: Arc<Budget>,
+    standing: watch::Sender<Standing>,
+    sampling: Sampling,
 }
 
 /// Why a gateway stopped that was not told to.
@@ -79,7 +85,11 @@ impl Gateway {
     pub fn new(config: GatewayConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         let (access, door) = (Access::Open, Door::plaintext());
-        Ok(Self { config, access, door, dialler: None, http: None })
+        let (dialler, http) = (None, None);
+        let budget = Budget::new(config.limits.requests_in_flight, config.limits.bytes_in_flight);
+        let standing = watch::Sender::new(Standing::default());
+        let (meter, sampling) = (Arc::default(), Sampling::default());
+        Ok(Self { config, access, door, dialler, http, meter, budget, standing, sampling })
     }
 
     /// Serves HTTP/JSON too, on this listener.
@@ -107,6 +117,25 @@ impl Gateway {
         Ok(self)
     }
 
+    /// The same, counting what it does.
+    #[must_use]
+    pub fn with_meter(self, meter: Meter) -> Self {
+        Self { meter: Arc::new(meter), ..self }
+    }
+
+    /// The same, with spans for the calls whose callers ask for them, and for this part of the others. Spans go to
+    /// OpenTelemetry's global tracer.
+    #[must_use]
+    pub fn with_traces(self, ratio: f64) -> Self {
+        Self { sampling: Sampling::of(ratio), ..self }
+    }
+
+    /// How it stands, as long as it lives.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        Vitals { budget: Arc::clone(&self.budget), standing: self.standing.subscribe() }
+    }
+
     /// Serves until `shutdown` is ready, then takes nothing new, answers what is under way, and returns.
     ///
     /// Runs on whatever runtime polls it; a `current_thread` one is the fastest.
@@ -124,6 +153,7 @@ impl Gateway {
         let (reporter, health) = tonic_health::server::health_reporter();
         let reporting = report(reporter, parts.links.clone(), draining.clone());
         parts.tasks.spawn(reporting);
+        parts.tasks.spawn(show(self.standing.clone(), parts.links.clone(), draining.clone()));
 
         let doors = self.doors(&parts, draining.clone());
         let web = http::serve(
@@ -170,12 +200,13 @@ impl Gateway {
         for shard in 0..topology.shards().count() {
             let link = Arc::new(Link::new(shard));
             let search = Search::new(Arc::clone(&nodes), shard, limits.frames_in_flight);
-            let driver = Driver::new(Arc::clone(&link), Arc::new(search), limits.frames_in_flight);
+            let driver = Driver::new(Arc::clone(&link), Arc::new(search), limits.frames_in_flight)
+                .with_meter(Arc::clone(&self.meter));
             tasks.spawn(driver.run());
             links.push(link);
         }
-        let budget = Budget::new(limits.requests_in_flight, limits.bytes_in_flight);
-        let router = Arc::new(Router::new(topology.shards(), links.clone(), budget));
+        let router = Router::new(topology.shards(), links.clone(), Arc::clone(&self.budget));
+        let router = Arc::new(router.watched(Arc::clone(&self.meter), self.sampling));
         let replicas = topology.replicas().iter();
         let replicas = replicas.map(|nodes| nodes.keys().copied().collect()).collect();
         let reads = Arc::new(Reads::new(Arc::clone(&router), nodes, replicas));
@@ -235,6 +266,26 @@ async fn report(
         tokio::select! {
             _ = futures::future::select_all(changes) => {}
             _ = draining.changed() => {}
+        }
+    }
+}
+
+/// Shows who leads the shards, as far as the gateway knows, and whether it drains; until it ends.
+async fn show(
+    shown: watch::Sender<Standing>,
+    links: Vec<Arc<Link>>,
+    mut draining: watch::Receiver<bool>,
+) {
+    let mut leaders: Vec<_> = links.iter().map(|link| link.leader()).collect();
+    loop {
+        shown.send_replace(Standing {
+            leaders: leaders.iter_mut().map(|leader| *leader.borrow_and_update()).collect(),
+            draining: *draining.borrow_and_update(),
+        });
+        let changes = leaders.iter_mut().map(|leader| Box::pin(leader.changed()));
+        tokio::select! {
+            _ = futures::future::select_all(changes) => {}
+            changed = draining.changed() => if changed.is_err() { return },
         }
     }
 }

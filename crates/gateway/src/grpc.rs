@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 use wire::convert::{Intent, Refusal, ToIntent};
 use wire::limits::BATCH_REQUESTS_MAX;
 use wire::proto::v1;
-use wire::proto::v1::payments_server::Payments;
+use wire::proto::v1::payments_server::{Payments, SERVICE_NAME};
 use wire::{Failure, status};
 
 use crate::auth::{Access, Grant};
+use crate::call::Caller;
 use crate::deadline;
 use crate::reads::Reads;
 use crate::router::{Halt, Router};
@@ -31,17 +32,18 @@ impl Doors {
         let grant = self.mover(&call)?;
         grant.charge_one().map_err(status::rate_limited)?;
         let intent = grant.read(call.get_ref());
-        self.carry_out(intent, deadline::of_call(call.metadata())).await.map(Response::new)
+        let caller = self.caller(call.metadata(), method::<T>);
+        self.carry_out(intent, caller).await.map(Response::new)
     }
 
     /// Carries one request out; both doors end here.
     pub(crate) async fn carry_out(
         &self,
         intent: Result<Intent, Refusal>,
-        deadline: Instant,
+        caller: impl Into<Caller>,
     ) -> Result<v1::Posted, Status> {
         let intent = intent.map_err(refused)?;
-        let finished = self.router.send(deadline, std::iter::once(Ok::<_, Refusal>(intent)));
+        let finished = self.router.send(caller, std::iter::once(Ok::<_, Refusal>(intent)));
         finished.await.map_err(|_| unknown())?.posted()
     }
 
@@ -49,9 +51,9 @@ impl Doors {
     pub(crate) async fn carry_out_all(
         &self,
         requests: impl ExactSizeIterator<Item = Result<Intent, impl Into<Halt>>>,
-        deadline: Instant,
+        caller: impl Into<Caller>,
     ) -> Result<Vec<v1::Outcome>, Status> {
-        let finished = self.router.send(deadline, requests).await.map_err(|_| unknown())?;
+        let finished = self.router.send(caller, requests).await.map_err(|_| unknown())?;
         Ok(finished.outcomes())
     }
 
@@ -68,6 +70,18 @@ impl Doors {
         grant.charge_one().map_err(status::rate_limited)?;
         Ok(grant)
     }
+
+    /// What a call that was let in is owed. Nobody else's is traced.
+    fn caller(&self, metadata: &MetadataMap, name: impl FnOnce() -> String) -> Caller {
+        let trace = self.router.sampling().begin(Some(metadata), name);
+        Caller { deadline: deadline::of_call(metadata), trace }
+    }
+}
+
+/// The full name of the method that takes this message: its last part is the message's, without `Request`.
+fn method<T>() -> String {
+    let message = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
+    format!("{SERVICE_NAME}/{}", message.trim_end_matches("Request"))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
@@ -159,10 +173,10 @@ impl Payments for Doors {
         call: Request<v1::SubmitBatchRequest>,
     ) -> Result<Response<v1::SubmitBatchResponse>, Status> {
         let grant = self.mover(&call)?;
-        let deadline = deadline::of_call(call.metadata());
+        let caller = self.caller(call.metadata(), method::<v1::SubmitBatchRequest>);
         let requests = call.into_inner().requests;
         check_batch(requests.len()).map_err(refused)?;
-        let outcomes = self.carry_out_all(read_all(&grant, requests), deadline).await?;
+        let outcomes = self.carry_out_all(read_all(&grant, requests), caller).await?;
         Ok(Response::new(v1::SubmitBatchResponse { outcomes }))
     }
 

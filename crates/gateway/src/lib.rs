@@ -36,15 +36,18 @@ mod http;
 mod incoming;
 pub mod keyring;
 mod link;
+pub mod meter;
 mod nodes;
 mod rate;
 mod reads;
 mod router;
 mod session;
 pub mod tls;
+mod trace;
 
 pub use api_key::{ApiKey, KeyMac, MacKey};
 pub use config::{ConfigError, GatewayConfig, Limits, Topology};
 pub use gateway::{Gateway, ServeError};
 pub use incoming::{Connection, Shown, connections};
 pub use keyring::Keyring;
+pub use meter::{Meter, Standing, Vitals};

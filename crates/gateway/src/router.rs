@@ -10,8 +10,10 @@ use wire::convert::{Intent, Refusal};
 use wire::{Failure, Reply};
 
 use crate::budget::{Budget, Permit};
-use crate::call::{Finished, Opening, Way};
+use crate::call::{Caller, Finished, Opening, Way};
 use crate::link::Link;
+use crate::meter::Meter;
+use crate::trace::Sampling;
 
 /// Bytes that a request without legs counts for: its record and what remembers it.
 const REQUEST_BYTES: usize = 128;
@@ -41,11 +43,24 @@ pub(crate) struct Router {
     links: Vec<Arc<Link>>,
     budget: Arc<Budget>,
     draining: AtomicBool,
+    meter: Arc<Meter>,
+    sampling: Sampling,
 }
 
 impl Router {
     pub(crate) fn new(shards: Shards, links: Vec<Arc<Link>>, budget: Arc<Budget>) -> Self {
-        Self { shards, links, budget, draining: AtomicBool::new(false) }
+        let (draining, meter) = (AtomicBool::new(false), Arc::default());
+        Self { shards, links, budget, draining, meter, sampling: Sampling::default() }
+    }
+
+    /// The same, counting what it does, and tracing some of it.
+    pub(crate) fn watched(self, meter: Arc<Meter>, sampling: Sampling) -> Self {
+        Self { meter, sampling, ..self }
+    }
+
+    /// Which calls are traced.
+    pub(crate) const fn sampling(&self) -> Sampling {
+        self.sampling
     }
 
     /// From now on nothing new is taken.
@@ -54,18 +69,19 @@ impl Router {
     }
 
     /// Opens a call of so many requests.
-    pub(crate) fn open(&self, deadline: Instant, requests: usize, way: Way) -> Opening {
-        Opening::new(deadline, requests, Permit::empty(Arc::clone(&self.budget)), way)
+    pub(crate) fn open(&self, caller: impl Into<Caller>, requests: usize, way: Way) -> Opening {
+        let permit = Permit::empty(Arc::clone(&self.budget));
+        Opening::new(caller, requests, (permit, Arc::clone(&self.meter)), way)
     }
 
     /// Sends the requests of a call on their way; gives what will hear what became of them.
     pub(crate) fn send(
         &self,
-        deadline: Instant,
+        caller: impl Into<Caller>,
         requests: impl ExactSizeIterator<Item = Result<Intent, impl Into<Halt>>>,
     ) -> oneshot::Receiver<Finished> {
         let (to, finished) = oneshot::channel();
-        let mut opening = self.open(deadline, requests.len(), Way::Once(to));
+        let mut opening = self.open(caller, requests.len(), Way::Once(to));
         for (place, read) in requests.enumerate() {
             self.route(&mut opening, place, read);
         }

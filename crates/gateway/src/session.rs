@@ -10,11 +10,12 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Status, Streaming};
 use wire::convert::{Intent, Refusal};
+use wire::proto::v1::payments_server::SERVICE_NAME;
 use wire::proto::v1::{Request, SessionRequest, SessionResponse};
 use wire::{Failure, status};
 
 use crate::auth::{Access, Grant};
-use crate::call::{Finished, Way};
+use crate::call::{Caller, Finished, Way};
 use crate::deadline;
 use crate::grpc::check_batch;
 use crate::router::{Halt, Router};
@@ -106,7 +107,9 @@ impl Reader {
             () = self.told.closed() => return None,
         };
         let way = Way::Session { id: frame.id, answers: self.told.clone(), room };
-        let mut call = self.router.open(deadline, frame.requests.len(), way);
+        let trace = self.router.sampling().begin(None, || format!("{SERVICE_NAME}/Session frame"));
+        let caller = Caller { deadline, trace };
+        let mut call = self.router.open(caller, frame.requests.len(), way);
         for (place, read) in read_all(grant, frame.requests).enumerate() {
             self.router.route(&mut call, place, read);
         }

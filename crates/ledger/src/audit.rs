@@ -87,6 +87,15 @@ impl Ledger {
     /// # Errors
     /// [`Violation::TrialBalance`].
     pub fn trial_balance(&self) -> Result<(), Violation> {
+        match self.imbalances().into_iter().find(|(_, by)| *by != 0) {
+            Some((currency, by)) => Err(Violation::TrialBalance { currency, by }),
+            None => Ok(()),
+        }
+    }
+
+    /// Debit balances less credit balances of every currency, by the running totals: zero, each of them (I2).
+    #[must_use]
+    pub fn imbalances(&self) -> BTreeMap<Currency, i128> {
         let mut balances: BTreeMap<Currency, i128> = BTreeMap::new();
         for ((currency, kind), total) in &self.totals {
             let balance = balances.entry(*currency).or_default();
@@ -95,10 +104,7 @@ impl Ledger {
                 Side::Credit => balance.saturating_sub(*total),
             };
         }
-        match balances.into_iter().find(|(_, by)| *by != 0) {
-            Some((currency, by)) => Err(Violation::TrialBalance { currency, by }),
-            None => Ok(()),
-        }
+        balances
     }
 
     fn audit_accounts(&self) -> Result<(), Violation> {

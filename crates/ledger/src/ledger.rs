@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::account::{Account, AccountKind};
 use crate::amount::Currency;
-use crate::channels::{Channels, Numbered, PeerSet, Refusal};
+use crate::channels::{Channel, Channels, Numbered, PeerSet, Refusal};
 use crate::cold::{ColdName, ColdValue, KeptOutcome};
 use crate::cuts::{Cut, Cuts};
 use crate::fetched::Fetched;
@@ -159,6 +159,14 @@ impl Ledger {
             }
         }
         peers
+    }
+
+    /// Messages to all peers together that they are not known to have applied.
+    #[must_use]
+    pub fn unread_len(&self) -> u64 {
+        let unread =
+            |(_, channel): (u16, &Channel)| channel.last().saturating_sub(channel.cursors().acked);
+        self.channels.peers().map(unread).fold(0, u64::saturating_add)
     }
 
     /// This shard's part of a cut, while it is kept.

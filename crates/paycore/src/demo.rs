@@ -19,11 +19,11 @@ use wire::proto::v1::payments_client::PaymentsClient;
 use wire::proto::v1::{Money, OpenAccountRequest};
 
 use crate::cli::Invocation;
-use crate::config::Topology;
+use crate::config::{Topology, Trace};
 use crate::context::{self, Aliases};
 use crate::exit::Failure;
 use crate::server::gateway::Guests;
-use crate::server::{gateway, node};
+use crate::server::{Ports, Supervisor, gateway, node};
 
 const NODES: u16 = 3;
 
@@ -39,11 +39,14 @@ const ASK_EVERY: Duration = Duration::from_millis(20);
 /// The accounts of the demo: alias, and opening balance in fen.
 const ACCOUNTS: [(&str, i64); 2] = [("acc_lin", 100_000), ("acc_wang", 50_000)];
 
+/// How far above a process's door its admin port lies.
+const ADMIN_ABOVE: u16 = 300;
+
 /// Run three replicas and a gateway in one process, and show what to type next
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  paycore demo --random-ports")]
 pub(crate) struct Args {
-    /// The gateway's port; node N listens N above it, and HTTP 100 above it
+    /// The gateway's port; node N listens N above it, HTTP 100 above it, and every admin port is 300 above its door
     #[arg(long, value_name = "PORT", default_value_t = 7_100, conflicts_with = "random_ports")]
     base_port: u16,
     /// Let the system choose the ports
@@ -89,10 +92,11 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     ended.fold(shown, Result::and)
 }
 
-/// The gateway's port, then the nodes', then the gateway's for HTTP.
+/// The gateway's ports, then the nodes': of each the door, and the admin port; then the gateway's for HTTP.
 fn ports(args: &Args) -> Result<Vec<u16>, Failure> {
     let mut held = Vec::new();
-    for above in (0..=NODES).chain([HTTP_ABOVE]) {
+    let both = |number: u16| [number, number.saturating_add(ADMIN_ABOVE)];
+    for above in (0..=NODES).flat_map(both).chain([HTTP_ABOVE]) {
         let wanted = if args.random_ports { 0 } else { args.base_port.saturating_add(above) };
         let listener = TcpListener::bind(("127.0.0.1", wanted)).map_err(|why| {
             Failure::io(format!("port {wanted}"), &why)
@@ -108,16 +112,17 @@ fn ports(args: &Args) -> Result<Vec<u16>, Failure> {
 fn topology(data: &Path, ports: &[u16]) -> Result<Topology, Failure> {
     use std::fmt::Write as _;
     let mut text = String::from("# The demo's own.\nname = \"demo\"\nshards = 1\n");
-    let [gateway, nodes @ .., http] = ports else {
+    let [doors @ .., http] = ports else {
         return Err(Failure::internal("the demo has too few ports"));
     };
-    let gateway =
-        format!("[[gateways]]\ngrpc = \"127.0.0.1:{gateway}\"\nhttp = \"127.0.0.1:{http}\"");
-    let nodes = (1..)
-        .zip(nodes)
-        .map(|(id, port): (u64, _)| format!("[[nodes]]\nid = {id}\ngrpc = \"127.0.0.1:{port}\""));
-    for part in nodes.chain([gateway]) {
-        writeln!(text, "\n{part}").expect("writing to a string does not fail");
+    for (number, [grpc, admin]) in doors.as_chunks::<2>().0.iter().enumerate() {
+        let head = match number {
+            0 => format!("[[gateways]]\nhttp = \"127.0.0.1:{http}\""),
+            id => format!("[[nodes]]\nid = {id}"),
+        };
+        let written =
+            writeln!(text, "\n{head}\ngrpc = \"127.0.0.1:{grpc}\"\nadmin = \"127.0.0.1:{admin}\"");
+        written.expect("writing to a string does not fail");
     }
     text.push_str("\n[tls]\nplaintext = true\n");
     let path = data.join("cluster.toml");
@@ -137,19 +142,21 @@ fn start(
     for spec in &topology.nodes {
         let data = data.join(format!("n{}", spec.id));
         let topology = topology.clone();
+        let ports = Ports { admin: spec.admin.clone(), ..Ports::default() };
         let (joins, hands_over, identity) = (false, false, None);
-        let plan = node::Plan { topology, id: spec.id, data, joins, hands_over, identity };
+        let plan = node::Plan { topology, id: spec.id, data, ports, joins, hands_over, identity };
         let asked = asked(stopping.clone());
-        let thread = name(&format!("n{}", spec.id))
-            .spawn(move || actix::System::new().block_on(node::serve(plan, asked)));
+        let thread = name(&format!("n{}", spec.id)).spawn(move || {
+            actix::System::new().block_on(node::serve(plan, Supervisor::none(), asked))
+        });
         threads.push(thread.map_err(|why| Failure::io("a thread", &why))?);
     }
     let (topology, asked) = (topology.clone(), asked(stopping.clone()));
     let thread = name("gateway").spawn(move || {
         let Some(doors) = topology.gateways.first().cloned() else { return Ok(()) };
-        let guests = Guests::ThisMachine;
-        let plan = gateway::Plan { topology, doors, guests, identity: None };
-        crate::cli::block_on(gateway::serve(plan, asked))
+        let (guests, trace) = (Guests::ThisMachine, Trace::default());
+        let plan = gateway::Plan { topology, doors, trace, guests, identity: None };
+        crate::cli::block_on(gateway::serve(plan, Supervisor::none(), asked))
     });
     threads.push(thread.map_err(|why| Failure::io("a thread", &why))?);
     Ok(threads)
@@ -260,6 +267,10 @@ fn show(
     if let Some(http) = http {
         screen.line(&format!("\nAPI docs http://{http}/docs"))?;
     }
+    let admins = topology.nodes.iter().map(|node| node.admin.as_deref());
+    let admins = admins.chain(topology.gateways.iter().map(|gateway| gateway.admin.as_deref()));
+    let admins = admins.flatten().map(|admin| format!("http://{admin}/metrics"));
+    screen.line(&format!("Metrics: {}", admins.collect::<Vec<_>>().join(" ")))?;
     let data = match &args.data {
         Some(kept) => format!("Data: {}", kept.display()),
         None => "Data: temporary, removed on exit (--data DIR keeps it)".to_owned(),

@@ -193,6 +193,16 @@ fn configuration_files_are_checked_all_of_them() {
     assert_eq!(code, 78);
     assert!(out.contains("cluster.toml:2: unknown key `shard`; did you mean `shards`?"), "{out}");
     assert!(err.contains("1 of 2 files cannot be used"), "{err}");
+
+    for (trace, wrong) in [
+        ("otlp = \"collector:4317\"", "`collector:4317` is no collector"),
+        ("sample_ratio = 1.5", "1.5; a part lies between 0 and 1"),
+        ("sample_ratio = nan", "a part lies between 0 and 1"),
+    ] {
+        let settings = shell.file("trace.toml", &format!("[trace]\n{trace}\n"));
+        let (code, out, _) = ran(shell.paycore("config validate").arg(&settings));
+        assert!(code == 78 && out.contains(wrong), "{out}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use actix::{
 };
 use bytes::Bytes;
 use consensus::failpoint::{Moment, Traffic};
-use consensus::{Leadership, Mail, ProposeError, Refused, Replica};
+use consensus::{Applied, Leadership, Mail, ProposeError, Refused, Replica};
 use futures::FutureExt;
 use hashbrown::HashMap;
 use ledger::batch::Batch;
@@ -25,8 +25,11 @@ use crate::account::{AccountActor, Admit, Enqueue, Room};
 use crate::desk::{Desk, Effect, FrameIn, SessionId, refuse};
 use crate::letter::{self, Letter, LetterAnswer};
 use crate::mail::Carrier;
+use crate::meter::{Meter, Passage};
 use crate::proposer::Entry;
 use crate::run::LetterNo;
+use crate::tally::Tally;
+use crate::trace::Traces;
 
 /// How often deadlines and timers are looked at. A late look delays a notice, never a decision.
 const TICK: Duration = Duration::from_millis(20);
@@ -68,6 +71,10 @@ pub struct Shard {
     letters_read: u64,
     ticking: bool,
     draining: bool,
+    meter: Meter,
+    traces: Traces,
+    /// The entry that is landing, while its answers are handed out.
+    passage: Option<Passage>,
 }
 
 impl Shard {
@@ -76,7 +83,12 @@ impl Shard {
     /// # Panics
     /// Outside an actix system.
     #[must_use]
-    pub fn start(replica: Arc<Replica>, place: (Shards, u16), around: &Surroundings) -> Addr<Self> {
+    pub fn start(
+        replica: Arc<Replica>,
+        place: (Shards, u16),
+        around: &Surroundings,
+        meter: Meter,
+    ) -> Addr<Self> {
         let leadership = *replica.leadership().borrow();
         let shard = Self {
             replica,
@@ -93,6 +105,9 @@ impl Shard {
             letters_read: 0,
             ticking: false,
             draining: false,
+            meter,
+            traces: Traces::default(),
+            passage: None,
         };
         Actor::start(shard)
     }
@@ -126,10 +141,19 @@ impl Shard {
         self.accounts.clear();
         // Whoever wrote them hears that they have to be written again.
         self.letters.clear();
-        if let Some(desk) = self.desk.take() {
+        if let Some(mut desk) = self.desk.take() {
             let effects = desk.close(never_proposed);
+            self.meter.take(&desk.tally());
             self.perform(effects, context);
         }
+        self.meter.depth().wait(0);
+    }
+
+    /// Hands on what the desk has counted.
+    fn count(&mut self) {
+        let Some(desk) = self.desk.as_mut() else { return };
+        self.meter.take(&desk.tally());
+        self.meter.depth().wait(desk.waiting());
     }
 
     fn perform(&mut self, effects: Vec<Effect>, context: &mut Context<Self>) {
@@ -163,6 +187,11 @@ impl Shard {
     }
 
     fn answer(&mut self, (session, id): (SessionId, u64), replies: Vec<u8>, names_leader: bool) {
+        if !self.traces.is_empty() {
+            let passage =
+                self.passage.map(|passage| Passage { replied: Instant::now(), ..passage });
+            self.traces.end((session, id), self.place.1, passage.as_ref());
+        }
         let leader = names_leader.then(|| self.leader()).flatten();
         let answer = FrameAnswer { id, answers: Bytes::from(replies), leader };
         // A stream takes no more frames than its channel has room for answers, so only a stream that has ended refuses.
@@ -179,6 +208,8 @@ impl Shard {
     }
 
     fn propose(&mut self, entry: Entry, context: &mut Context<Self>) {
+        let sealed = Instant::now();
+        self.meter.proposed(entry.count);
         let replica = Arc::clone(&self.replica);
         let bytes = entry.bytes.clone();
         let proposal = async move { replica.propose(bytes).await };
@@ -186,9 +217,21 @@ impl Shard {
             if result.is_ok() {
                 Traffic::of_batch(&entry.bytes).reaches(Moment::Applied);
             }
+            let arrived = entry.arrived.unwrap_or(sealed);
+            let kinds = entry.kinds();
             let result = result.map_err(|error| failure(&error));
+            shard.passage = result.as_ref().ok().map(|applied: &Applied| Passage {
+                arrived,
+                sealed,
+                stages: applied.stages,
+                replied: Instant::now(),
+            });
             let decided = result.as_ref().map(|applied| &applied.decided);
             shard.landed(entry, decided.map_err(|failure| *failure), context);
+            shard.count();
+            if let Some(passage) = shard.passage.take() {
+                shard.meter.passed(&Passage { replied: Instant::now(), ..passage }, &kinds);
+            }
         });
         context.spawn(landing);
     }
@@ -260,11 +303,20 @@ impl Shard {
         self.perform(effects, context);
     }
 
+    fn refuse(&mut self, frame: &FrameIn, failure: Failure) -> Effect {
+        let count = usize::try_from(frame.count).unwrap_or(usize::MAX);
+        let mut tally = Tally::default();
+        tally.count_failed(failure, count.min(wire::limits::FRAME_REQUESTS_MAX));
+        self.meter.take(&tally);
+        refuse(frame, failure)
+    }
+
     fn tick(&mut self, context: &mut Context<Self>) {
         let (now_ms, now) = (self.now_ms(), self.log_now());
         let Some(desk) = self.desk.as_mut() else { return };
         let effects = desk.tick(now_ms, now);
         let idle = desk.is_idle();
+        self.count();
         self.perform(effects, context);
         if idle && !self.ticking && !self.draining {
             self.let_time_pass(now, context);
@@ -397,6 +449,10 @@ impl Handler<Execute> for Shard {
     type Result = ();
 
     fn handle(&mut self, Execute { session, frame }: Execute, context: &mut Self::Context) {
+        self.meter.depth().leave();
+        if !frame.traceparents.is_empty() {
+            self.traces.begin((session, frame.id), frame.count, frame.traceparents);
+        }
         let (now_ms, now) = (self.now_ms(), self.log_now());
         let frame = FrameIn {
             session,
@@ -404,15 +460,17 @@ impl Handler<Execute> for Shard {
             count: frame.count,
             records: frame.records,
             deadline_ms: now_ms.saturating_add(u64::from(frame.timeout_ms)),
+            arrived: Instant::now(),
         };
         let effects = match self.desk.as_mut() {
-            _ if self.draining => vec![refuse(&frame, Failure::Draining)],
+            _ if self.draining => vec![self.refuse(&frame, Failure::Draining)],
             Some(desk) => {
                 Traffic::of(&frame.records).reaches(Moment::Taken);
                 self.replica.with_ledger(|ledger| desk.take(&frame, now, ledger))
             }
-            None => vec![refuse(&frame, Failure::NoLeader)],
+            None => vec![self.refuse(&frame, Failure::NoLeader)],
         };
+        self.count();
         self.perform(effects, context);
     }
 }
@@ -460,6 +518,7 @@ impl Handler<Admit> for Shard {
         let now = self.log_now();
         let Some(desk) = self.desk.as_mut().filter(|desk| desk.reign() == reign) else { return };
         let effects = desk.admit(orders, now);
+        self.count();
         self.perform(effects, context);
     }
 }

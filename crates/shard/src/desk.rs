@@ -9,11 +9,14 @@
 //! - A failure other than OUTCOME_UNKNOWN is given only to what was never proposed.
 //! - Every queue has a bound (A11); what does not fit is refused as OVERLOADED.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use group_commit::{Driver, GroupCommit, Refused, Ticket, Weight};
 use ledger::batch::{get_record, records};
 use ledger::{
-    Answer, Decided, KEY_SKEW_MS, Outcome, PeerSet, Request, ScopedKey, Shards, Slot, Time,
+    Answer, Decided, KEY_SKEW_MS, Operation, Outcome, PeerSet, Request, ScopedKey, Shards, Slot,
+    Time,
 };
 use wire::{Failure, Reply};
 
@@ -26,6 +29,7 @@ use crate::places::{Admission, Order, Places};
 use crate::proposer::{CLIENTS_WAITING_MAX, Entry, LIMITS};
 use crate::relay::{Relay, Trip};
 use crate::run::{Gathering, LetterNo, Load, Requests, Run};
+use crate::tally::Tally;
 
 #[cfg(test)]
 mod tests;
@@ -53,6 +57,8 @@ pub struct FrameIn {
     pub records: Bytes,
     /// When its gateway stops waiting, on the desk's own clock.
     pub deadline_ms: u64,
+    /// When it arrived.
+    pub arrived: Instant,
 }
 
 /// What the desk wants done.
@@ -115,6 +121,7 @@ pub struct Desk {
     outgoing: Outgoing,
     relay: Relay,
     effects: Vec<Effect>,
+    tally: Tally,
 }
 
 impl Desk {
@@ -132,7 +139,19 @@ impl Desk {
             outgoing: Outgoing::default(),
             relay: Relay::default(),
             effects: Vec::new(),
+            tally: Tally::default(),
         }
+    }
+
+    /// What requests came to since this was last asked.
+    pub fn tally(&mut self) -> Tally {
+        self.tally.take()
+    }
+
+    /// Requests that wait to be proposed.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.group.waiting().items
     }
 
     /// Which reign it stands for.
@@ -163,9 +182,10 @@ impl Desk {
             } else {
                 Failure::Overloaded
             };
+            self.tally.count_failed(failure, count.min(wire::limits::FRAME_REQUESTS_MAX));
             return vec![refuse(frame, failure)];
         }
-        let number = self.frames.begin(frame.session, frame.id, count, frame.deadline_ms);
+        let number = self.frames.begin(frame, count);
         let orders = self.sort((number, count), frame, now, books);
         self.propose(orders, now);
         std::mem::take(&mut self.effects)
@@ -203,7 +223,7 @@ impl Desk {
             match (&mut answers, run.load) {
                 (Ok(answers), Load::Requests(requests)) => self.requests_landed(requests, answers),
                 (Ok(answers), Load::Letter(letter)) => {
-                    answers.by_ref().take(run.count).for_each(drop);
+                    self.letter_landed(answers.by_ref().take(run.count));
                     self.effects.push(Effect::Delivered { letter, result: Ok(()) });
                 }
                 (Err(failure), load) => self.fail_load(load, *failure),
@@ -234,6 +254,14 @@ impl Desk {
         }
     }
 
+    fn letter_landed<'a>(&mut self, answers: impl Iterator<Item = &'a Option<Answer>>) {
+        for answer in answers.flatten() {
+            // A message that came twice is no client's repetition.
+            let answer = Answer { replayed: false, ..*answer };
+            self.tally.count(Some(Operation::Deliver), &Reply::Answer(answer));
+        }
+    }
+
     /// A letter to a peer was answered: it has applied everything up to a message.
     pub fn carried(&mut self, peer: u16, applied: u64) -> Vec<Effect> {
         let trip = self.relay.answered(peer, applied);
@@ -259,9 +287,7 @@ impl Desk {
                     self.fail_load(run.load, Failure::DeadlinePassed);
                 }
             }
-            let rest = Reply::Failure(Failure::OutcomeUnknown);
-            let answered = self.frames.answer_rest(frame, &rest);
-            self.send(answered);
+            self.give_up(frame);
         }
         self.pending.forget_gone(|frame| self.frames.is_waiting(frame));
         let trips = self.relay.tick(now_ms);
@@ -273,15 +299,21 @@ impl Desk {
 
     /// The reign is over. What was never proposed may be sent again at once; of what was, the outcome is unknown.
     #[must_use]
-    pub fn close(mut self, never_proposed: Failure) -> Vec<Effect> {
+    pub fn close(&mut self, never_proposed: Failure) -> Vec<Effect> {
         for run in self.group.close() {
             self.fail_load(run.load, never_proposed);
         }
         while let Some(frame) = self.frames.any() {
-            let answered = self.frames.answer_rest(frame, &Reply::Failure(Failure::OutcomeUnknown));
-            self.send(answered);
+            self.give_up(frame);
         }
         std::mem::take(&mut self.effects)
+    }
+
+    /// Says of a frame's records that are not answered that nobody knows.
+    fn give_up(&mut self, frame: FrameNo) {
+        self.tally.count_failed(Failure::OutcomeUnknown, self.frames.missing(frame));
+        let answered = self.frames.answer_rest(frame, &Reply::Failure(Failure::OutcomeUnknown));
+        self.send(answered);
     }
 
     /// Decides for every record of a frame: refused, joined, waiting, or to be proposed now.
@@ -302,13 +334,13 @@ impl Desk {
             let start = offset;
             offset = offset.saturating_add(LENGTH_BYTES).saturating_add(record.len());
             let Ok(request) = get_record(record, 0) else {
-                self.reply(waiter, Failure::InvalidRecord);
+                self.reply(waiter, None, Failure::InvalidRecord);
                 continue;
             };
             let away = match self.check(&request, now, books) {
                 Ok(away) => away,
                 Err(failure) => {
-                    self.reply(waiter, failure);
+                    self.reply(waiter, Some(request.scoped_key().operation), failure);
                     continue;
                 }
             };
@@ -375,7 +407,7 @@ impl Desk {
             {
                 run.push(next);
             }
-            let run = run.finish();
+            let run = run.finish(self.frames.arrived(frame));
             let waiting = self.group.waiting().items;
             if waiting.saturating_add(run.count) > CLIENTS_WAITING_MAX {
                 self.fail_load(run.load, Failure::Overloaded);
@@ -411,11 +443,9 @@ impl Desk {
     fn land(&mut self, key: &ScopedKey, waiter: Waiter, reply: Reply) {
         let joined = self.flights.land(key, waiter);
         self.pending.needs_not(key);
-        let answered = self.frames.answer(waiter, &reply);
-        self.send(answered);
+        self.answer(waiter, key.operation, &reply);
         for other in joined {
-            let answered = self.frames.answer(other, &repeated(reply));
-            self.send(answered);
+            self.answer(other, key.operation, &repeated(reply));
         }
         self.make_room(key);
     }
@@ -434,8 +464,7 @@ impl Desk {
     fn became_final(&mut self, key: &ScopedKey, outcome: Outcome) {
         let waiters = self.pending.became_final(key, outcome, self.flights.has(key));
         for (waiter, replayed) in waiters {
-            let answered = self.frames.answer(waiter, &Reply::Answer(Answer { outcome, replayed }));
-            self.send(answered);
+            self.answer(waiter, key.operation, &Reply::Answer(Answer { outcome, replayed }));
         }
     }
 
@@ -449,7 +478,7 @@ impl Desk {
 
     fn fail_load(&mut self, load: Load, failure: Failure) {
         match load {
-            Load::Requests(Requests { keys, waiters, away }) => {
+            Load::Requests(Requests { keys, waiters, away, .. }) => {
                 self.outgoing.end(&away);
                 for (key, waiter) in keys.iter().zip(waiters) {
                     self.land(key, waiter, Reply::Failure(failure));
@@ -476,20 +505,30 @@ impl Desk {
     /// A request that was given a flight, but never a place.
     fn fail(&mut self, key: &ScopedKey, waiter: Waiter, failure: Failure) {
         let joined = self.flights.land(key, waiter);
-        self.reply(waiter, failure);
+        self.reply(waiter, Some(key.operation), failure);
         for other in joined {
-            self.reply(other, failure);
+            self.reply(other, Some(key.operation), failure);
         }
     }
 
-    fn reply(&mut self, waiter: Waiter, failure: Failure) {
-        let answered = self.frames.answer(waiter, &Reply::Failure(failure));
+    fn reply(&mut self, waiter: Waiter, kind: Option<Operation>, failure: Failure) {
+        let reply = Reply::Failure(failure);
+        self.tally.count(kind, &reply);
+        let answered = self.frames.answer(waiter, &reply);
+        self.send(answered);
+    }
+
+    fn answer(&mut self, waiter: Waiter, kind: Operation, reply: &Reply) {
+        self.tally.count(Some(kind), reply);
+        let answered = self.frames.answer(waiter, reply);
         self.send(answered);
     }
 
     /// Answers the records that could not be told from one another; those before them have their own way.
     fn answer_unread(&mut self, frame: FrameNo, read: u32, count: u32) -> Option<Answered> {
         let reply = Reply::Failure(Failure::InvalidRecord);
+        let unread = usize::try_from(count.saturating_sub(read)).unwrap_or(usize::MAX);
+        self.tally.count_failed(Failure::InvalidRecord, unread);
         (read..count).fold(None, |ended, position| {
             self.frames.answer(Waiter { frame, position }, &reply).or(ended)
         })

@@ -3,13 +3,14 @@
 //! A record is answered once; the first reply stands. A frame is answered when its last record is, or at its deadline.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use group_commit::Ticket;
 use hashbrown::HashMap;
 use wire::Reply;
 use wire::reply::{self, REPLY_BYTES};
 
-use crate::desk::SessionId;
+use crate::desk::{FrameIn, SessionId};
 
 /// A frame's number on this desk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +41,7 @@ struct Pending {
     replies: Vec<Option<Reply>>,
     missing: usize,
     deadline_ms: u64,
+    arrived: Instant,
     tickets: Vec<Ticket>,
     names_leader: bool,
 }
@@ -58,13 +60,8 @@ impl Frames {
     }
 
     /// Begins to wait for `count` replies.
-    pub(crate) fn begin(
-        &mut self,
-        session: SessionId,
-        id: u64,
-        count: usize,
-        deadline_ms: u64,
-    ) -> FrameNo {
+    pub(crate) fn begin(&mut self, frame: &FrameIn, count: usize) -> FrameNo {
+        let FrameIn { session, id, deadline_ms, arrived, .. } = *frame;
         self.next = self.next.wrapping_add(1);
         let number = FrameNo(self.next);
         self.deadlines.insert((deadline_ms, number));
@@ -74,6 +71,7 @@ impl Frames {
             replies: vec![None; count],
             missing: count,
             deadline_ms,
+            arrived,
             tickets: Vec::new(),
             names_leader: false,
         };
@@ -90,6 +88,16 @@ impl Frames {
 
     pub(crate) fn is_waiting(&self, frame: FrameNo) -> bool {
         self.waiting.contains_key(&frame)
+    }
+
+    /// When a frame that waits arrived.
+    pub(crate) fn arrived(&self, frame: FrameNo) -> Option<Instant> {
+        self.waiting.get(&frame).map(|pending| pending.arrived)
+    }
+
+    /// How many records of a frame are not answered yet.
+    pub(crate) fn missing(&self, frame: FrameNo) -> usize {
+        self.waiting.get(&frame).map_or(0, |pending| pending.missing)
     }
 
     /// Writes a reply; gives the frame back when it was the last one. A reply to nobody is dropped.

@@ -1,9 +1,11 @@
 //! From what waits to log entries: each sealed batch becomes one entry, its records' bytes as the gateway wrote them.
 
+use std::time::Instant;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use group_commit::{Batch as Sealed, Limits, Weight};
-use ledger::Time;
 use ledger::batch::{BATCH_HEAD_BYTES, BATCH_REQUESTS_MAX, Batch};
+use ledger::{Operation, Time};
 
 use crate::run::Run;
 
@@ -37,6 +39,10 @@ pub struct Entry {
     /// What to propose.
     pub bytes: Bytes,
     pub(crate) sealed: Sealed<Run>,
+    /// When the frame of its first request arrived; `None` when nobody waits for it, or not any more.
+    pub(crate) arrived: Option<Instant>,
+    /// How many requests it carries.
+    pub(crate) count: u32,
 }
 
 impl Entry {
@@ -50,7 +56,20 @@ impl Entry {
         for run in &sealed.items {
             bytes.put_slice(&run.records);
         }
-        Self { reign, bytes: bytes.freeze(), sealed }
+        let arrived = sealed.items.iter().filter_map(Run::arrived).min();
+        Self { reign, bytes: bytes.freeze(), sealed, arrived, count }
+    }
+
+    /// What it asks the ledger for, each kind once. What an answer in a letter brings to its end went in with another
+    /// entry, and counts there.
+    pub(crate) fn kinds(&self) -> Vec<Operation> {
+        let mut kinds = Vec::new();
+        for kind in self.sealed.items.iter().flat_map(Run::kinds) {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        kinds
     }
 }
 

@@ -1,8 +1,10 @@
 //! Records that are proposed together: neighbours of one gateway's frame, or one shard's letter.
 
+use std::time::Instant;
+
 use bytes::{Bytes, BytesMut};
-use ledger::ScopedKey;
 use ledger::batch::BATCH_REQUESTS_MAX;
+use ledger::{Operation, ScopedKey};
 
 use crate::frames::Waiter;
 use crate::outgoing::Away;
@@ -21,6 +23,26 @@ pub struct Run {
     pub(crate) records: Bytes,
 }
 
+impl Run {
+    /// Since when a client waits for it; nobody waits for a letter.
+    pub(crate) const fn arrived(&self) -> Option<Instant> {
+        match &self.load {
+            Load::Requests(requests) => requests.arrived,
+            Load::Letter(_) => None,
+        }
+    }
+
+    /// What its records ask for, neighbours of one kind as one.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = Operation> {
+        let (keys, letter) = match &self.load {
+            Load::Requests(requests) => (requests.keys.as_slice(), None),
+            Load::Letter(_) => (&[][..], Some(Operation::Deliver)),
+        };
+        let alike = keys.chunk_by(|one, next| one.operation == next.operation);
+        alike.filter_map(|keys| keys.first()).map(|key| key.operation).chain(letter)
+    }
+}
+
 /// Whose records they are.
 #[derive(Debug)]
 pub(crate) enum Load {
@@ -37,6 +59,8 @@ pub(crate) struct Requests {
     pub(crate) keys: Vec<ScopedKey>,
     /// Their payments to other shards.
     pub(crate) away: Away,
+    /// When their frame arrived, if it still waits.
+    pub(crate) arrived: Option<Instant>,
 }
 
 /// A run that is being gathered out of one frame's orders.
@@ -61,12 +85,13 @@ impl Gathering {
         self.parts.push(order.record);
     }
 
-    pub(crate) fn finish(self) -> Run {
+    pub(crate) fn finish(self, arrived: Option<Instant>) -> Run {
         let mut records = BytesMut::with_capacity(self.bytes);
         for part in &self.parts {
             records.extend_from_slice(part);
         }
         let count = self.parts.len();
-        Run { load: Load::Requests(self.requests), count, records: records.freeze() }
+        let requests = Requests { arrived, ..self.requests };
+        Run { load: Load::Requests(requests), count, records: records.freeze() }
     }
 }

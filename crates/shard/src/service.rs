@@ -17,6 +17,7 @@ use wire::proto::cluster::{Frame, FrameAnswer, Leader, ReadReply, ReadRequest};
 
 use crate::actor::{Addresses, Begin, End, Execute, Shard};
 use crate::desk::SessionId;
+use crate::meter::Depth;
 use crate::reads;
 
 /// Frames of one stream that may wait for their answers: a gateway keeps a few in flight, never dozens.
@@ -29,6 +30,8 @@ pub struct ShardDoors {
     pub actor: Addr<Shard>,
     /// Its replica.
     pub replica: Arc<Replica>,
+    /// What waits for it.
+    pub depth: Depth,
 }
 
 /// The shards that a node keeps now, as they come and go. Those of others have no door here: it says that nobody leads.
@@ -116,19 +119,22 @@ impl Visit {
     async fn hand_on(&mut self, frame: Frame) -> Result<Option<FrameAnswer>, Status> {
         let (session, shard, id) = (self.session, frame.shard, frame.id);
         let count = usize::try_from(frame.count).unwrap_or(0);
-        let actor = self.shards.borrow().get(&shard).map(|doors| doors.actor.clone());
-        let actor = actor.ok_or_else(|| not_here(shard))?;
+        let doors = self.shards.borrow().get(&shard).cloned();
+        let ShardDoors { actor, depth, .. } = doors.ok_or_else(|| not_here(shard))?;
         if self.begun.get(&shard) != Some(&actor) {
             let begin = Begin { session, out: self.out.clone() };
             // Who has just ended keeps the shard no more.
             actor.send(begin).await.map_err(|_| not_here(shard))?;
             self.begun.insert(shard, actor.clone());
         }
-        Ok(match actor.try_send(Execute { session, frame }) {
-            Ok(()) => None,
-            Err(SendError::Full(_)) => Some(refused(id, count, Failure::Overloaded)),
-            Err(SendError::Closed(_)) => Some(refused(id, count, Failure::NoLeader)),
-        })
+        depth.enter();
+        let why = match actor.try_send(Execute { session, frame }) {
+            Ok(()) => return Ok(None),
+            Err(SendError::Full(_)) => Failure::Overloaded,
+            Err(SendError::Closed(_)) => Failure::NoLeader,
+        };
+        depth.leave();
+        Ok(Some(refused(id, count, why)))
     }
 }
 

@@ -68,6 +68,7 @@ impl StoreBuilder<Group, LogStore, Machine, Guard> for Builder {
             checkpoints: Arc::new(checkpoints),
             offload: Offload::Threads,
             stop: StopSwitch::new(),
+            meter: crate::Meter::default(),
         };
         let roster =
             Arc::new(Roster::new(1, [7; 16], (shards, Default::default()), Default::default()));

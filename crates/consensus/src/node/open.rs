@@ -178,8 +178,10 @@ pub(super) fn ground(config: &NodeConfig, offload: Offload) -> Result<Ground, Op
         StoreKind::Sled => Arc::new(SledStore::new(Arc::clone(&files))),
         StoreKind::Memory => Arc::new(MemoryStore::default()),
     };
+    let options =
+        WriterOptions { on_commit: Some(config.meter.on_commit()), ..WriterOptions::default() };
     Ok(Ground {
-        log: LogWriter::start(wal, WriterOptions::default()),
+        log: LogWriter::start(wal, options),
         is_new_log: is_new,
         disk_id,
         parts: Ground::parts(files, store),
@@ -235,6 +237,7 @@ pub(super) fn open_shard(
         checkpoints: Arc::new(checkpoints),
         offload: *offload,
         stop: stop.clone(),
+        meter: config.meter.clone(),
     };
     Ok((LogStore::new(log.group(number.into()), *offload), shard))
 }

@@ -94,8 +94,12 @@ impl Node {
 impl Site {
     fn watch_space(&self) {
         let dir = self.config.data_dir.clone();
-        let stop = self.going_down.subscribe();
-        tokio::spawn(space::watch(dir, self.offload, self.has_room.clone(), stop));
+        tokio::spawn(space::watch(
+            dir,
+            self.offload,
+            (self.has_room.clone(), self.config.meter.clone()),
+            self.going_down.subscribe(),
+        ));
     }
 
     /// Asks every peer once.

@@ -7,6 +7,7 @@ use openraft::storage::RaftSnapshotBuilder;
 
 use super::*;
 use crate::checkpoint::Builder;
+use crate::meter::Meter;
 use crate::raft::{StoredMembership, log_id};
 use crate::state::State;
 use crate::stop::StopSwitch;
@@ -25,6 +26,7 @@ fn shard(dir: &Path) -> Shard {
         checkpoints: Arc::new(checkpoints),
         offload: Offload::Inline,
         stop: StopSwitch::new(),
+        meter: Meter::default(),
     }
 }
 

@@ -15,6 +15,7 @@ use wire::proto::cluster::{FrameAnswer, Leader};
 use super::frame::Frame;
 use super::search::{Search, Wire, pause};
 use super::{Link, Suspicion};
+use crate::meter::Meter;
 
 /// How long the frames in flight may still be answered after the node has said that it does not lead: an answer now is
 /// worth more than a repetition elsewhere, but the leader's callers wait.
@@ -41,6 +42,7 @@ pub(crate) struct Driver {
     failed: u32,
     /// When a stream whose node does not lead any more is left.
     leave_at: Option<Instant>,
+    meter: Arc<Meter>,
 }
 
 /// Why a stream is left.
@@ -62,7 +64,13 @@ impl Driver {
             hint: None,
             failed: 0,
             leave_at: None,
+            meter: Arc::default(),
         }
+    }
+
+    /// The same, counting what it does.
+    pub(crate) fn with_meter(self, meter: Arc<Meter>) -> Self {
+        Self { meter, ..self }
     }
 
     /// Runs until it is dropped.
@@ -164,8 +172,11 @@ impl Driver {
             timeout_ms: u32::try_from(left).unwrap_or(u32::MAX),
             count: u32::try_from(frame.len()).expect("a frame has a bound"),
             records: frame.records.clone(),
+            traceparents: frame.traces().filter_map(|traced| traced.parent()).collect(),
         };
+        self.meter.sent(if frame.sends > 0 { frame.len() } else { 0 });
         frame.sends = frame.sends.saturating_add(1);
+        frame.sent = Some(now);
         self.in_flight.push_back((self.next_id, frame));
         stream.frames.try_send(message).err().map(|_| Leave::Broken)
     }
@@ -179,6 +190,10 @@ impl Driver {
         let (_, mut frame) = self.in_flight.remove(at)?;
 
         let now = Instant::now();
+        if let Some(sent) = frame.sent {
+            self.meter.heard(now.saturating_duration_since(sent));
+            frame.traces().for_each(|traced| traced.heard(sent, frame.sends, self.link.shard));
+        }
         let heard = frame.hear(&replies, now);
         if heard.answered {
             self.failed = 0;

@@ -10,9 +10,13 @@ use wire::limits::{FRAME_BYTES_MAX, FRAME_REQUESTS_MAX};
 use wire::{Failure, Reply};
 
 use crate::call::Call;
+use crate::trace::Traced;
 
 /// How often a request is sent at the most: with the pauses between, about ten seconds of elections.
 const SENDS_MAX: u8 = 48;
+
+/// Traced calls of one frame that its leader hears of.
+const TRACES_MAX: usize = 16;
 
 /// Room that a draft begins with at the most: more is seldom worth keeping for a frame that may turn out small.
 const DRAFT_BYTES_MAX: usize = 64 << 10;
@@ -83,6 +87,7 @@ pub(super) struct Draft {
     records: Vec<u8>,
     entries: Vec<Entry>,
     times: Option<Times>,
+    traced: bool,
 }
 
 /// The earliest and the latest deadline of a frame's requests.
@@ -120,6 +125,7 @@ impl Draft {
     ) -> Result<(), BatchError> {
         put_record(request, &mut self.records)?;
         self.times = Some(Times::with(self.times, call.deadline));
+        self.traced |= call.trace.is_some();
         self.entries.push(Entry {
             call: Arc::clone(call),
             place,
@@ -139,7 +145,9 @@ impl Draft {
         let records = std::mem::replace(&mut self.records, Vec::with_capacity(bytes)).into();
         let entries = std::mem::replace(&mut self.entries, Vec::with_capacity(entries));
         let earliest = Some(earliest);
-        Some(Frame { records, entries, earliest, latest, sends: 0, not_before: None })
+        let traced = std::mem::take(&mut self.traced);
+        let (sends, sent, not_before) = (0, None, None);
+        Some(Frame { records, entries, earliest, latest, sends, sent, not_before, traced })
     }
 }
 
@@ -155,8 +163,12 @@ pub(super) struct Frame {
     pub(super) latest: Instant,
     /// How often it went out.
     pub(super) sends: u8,
+    /// When it went out last.
+    pub(super) sent: Option<Instant>,
     /// When it may go out again.
     pub(super) not_before: Option<Instant>,
+    /// Whether any of its calls is traced.
+    traced: bool,
 }
 
 /// What a frame's answer brought.
@@ -172,6 +184,13 @@ impl Frame {
     /// How many records it carries.
     pub(super) const fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// The traces of its calls: almost always none.
+    pub(super) fn traces(&self) -> impl Iterator<Item = &Arc<Traced>> {
+        let entries = if self.traced { self.entries.as_slice() } else { &[] };
+        let calls = entries.chunk_by(same_call).filter_map(|run| run.first());
+        calls.filter_map(|entry| entry.call.trace.as_ref()).take(TRACES_MAX)
     }
 
     /// Takes the replies to its records, in order, and settles what is final. The rest is to be sent again.
@@ -228,6 +247,7 @@ impl Frame {
     }
 
     /// Takes another frame's records behind its own, if both together may be one frame. Gives it back if not.
+    #[expect(clippy::result_large_err, reason = "a frame is given back as it came, and seldom")]
     pub(super) fn absorb(&mut self, other: Self) -> Result<(), Self> {
         let bytes = self.records.len().saturating_add(other.records.len());
         let entries = self.len().saturating_add(other.len());
@@ -244,6 +264,7 @@ impl Frame {
         self.latest = self.latest.max(other.latest);
         self.sends = self.sends.max(other.sends);
         self.not_before = self.not_before.max(other.not_before);
+        self.traced |= other.traced;
         Ok(())
     }
 

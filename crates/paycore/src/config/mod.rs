@@ -18,5 +18,5 @@ pub(crate) mod topology;
 
 pub(crate) use layers::{Flag, Layers, check_file, config_home};
 pub(crate) use problem::{Problem, check_toml, nearest};
-pub(crate) use settings::{Log, LogFormat, Settings};
+pub(crate) use settings::{Log, LogFormat, Settings, Trace};
 pub(crate) use topology::{GatewaySpec, StoreKind, Topology};

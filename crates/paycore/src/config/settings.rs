@@ -16,7 +16,7 @@ const TIMEOUT_DEFAULT_MS: u64 = 10_000;
 const TIMEOUT_MAX_MS: u64 = 60_000;
 
 /// All settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
     /// How a command reaches the cluster.
@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) node: Node,
     /// What a process writes about itself.
     pub(crate) log: Log,
+    /// Where a process's traces go.
+    pub(crate) trace: Trace,
 }
 
 /// How a command reaches the cluster.
@@ -175,6 +177,23 @@ impl Default for Log {
     }
 }
 
+/// Where a process's traces go. They say what was called and how long it took, never whose money moved, and travel in
+/// plaintext whatever the topology's `[tls]` says: to a collector on this machine, or on a network that is closed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Trace {
+    /// Who collects them, over OTLP's gRPC. Nothing is traced when nobody is named.
+    pub(crate) otlp: Option<String>,
+    /// Which part of the calls is traced of which their callers do not say, from 0 to 1.
+    pub(crate) sample_ratio: f64,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self { otlp: None, sample_ratio: 0.001 }
+    }
+}
+
 /// How log lines are written, on stderr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -192,13 +211,12 @@ impl Settings {
     /// What no type can say: values that are well-formed and still cannot work.
     pub(super) fn check(&self) -> Result<(), (&'static str, Problem)> {
         let Client { endpoint, timeout_ms, ca, cert, key, .. } = &self.client;
-        let uri = endpoint.parse::<http::Uri>().ok().filter(|uri| uri.authority().is_some());
-        let scheme = uri.as_ref().and_then(http::Uri::scheme_str);
-        if !matches!(scheme, Some("http" | "https")) {
+        let scheme = scheme_of(endpoint);
+        if !matches!(scheme.as_deref(), Some("http" | "https")) {
             let what = format!("`{endpoint}` is no endpoint; one reads http://127.0.0.1:7100");
             return Err(("client.endpoint", Problem::new("client.endpoint", what)));
         }
-        if scheme == Some("https") && ca.is_none() {
+        if scheme.as_deref() == Some("https") && ca.is_none() {
             let what = "an https endpoint needs `client.ca`, the authority that it is trusted by";
             return Err(("client.endpoint", Problem::new("client.endpoint", what)));
         }
@@ -210,9 +228,24 @@ impl Settings {
             let what = format!("{timeout_ms} ms; a call may take 1 to {TIMEOUT_MAX_MS} ms");
             return Err(("client.timeout_ms", Problem::new("client.timeout_ms", what)));
         }
+        let is_http = |address: &String| scheme_of(address).as_deref() == Some("http");
+        if let Some(otlp) = self.trace.otlp.as_ref().filter(|otlp| !is_http(otlp)) {
+            let what = format!("`{otlp}` is no collector; one reads http://127.0.0.1:4317");
+            return Err(("trace.otlp", Problem::new("trace.otlp", what)));
+        }
+        if !(0.0..=1.0).contains(&self.trace.sample_ratio) {
+            let what = format!("{}; a part lies between 0 and 1", self.trace.sample_ratio);
+            return Err(("trace.sample_ratio", Problem::new("trace.sample_ratio", what)));
+        }
         if self.node.id == Some(0) {
             return Err(("node.id", Problem::new("node.id", "nodes are counted from 1")));
         }
         Ok(())
     }
+}
+
+/// The scheme of an address that names a host.
+fn scheme_of(address: &str) -> Option<String> {
+    let uri = address.parse::<http::Uri>().ok().filter(|uri| uri.authority().is_some());
+    uri.as_ref().and_then(http::Uri::scheme_str).map(str::to_owned)
 }

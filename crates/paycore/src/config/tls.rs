@@ -124,11 +124,13 @@ mod tests {
     #[test]
     fn plaintext_has_to_be_said_and_beyond_loopback_twice() {
         let plain = "[tls]\nplaintext = true\n";
+        let admin = format!("admin = \"0.0.0.0:3\"\n{plain}");
         for (host, tls, flag, works) in [
             ("127.0.0.1", "", false, false),
             ("127.0.0.1", "", true, true),
             ("127.0.0.1", plain, false, true),
             ("[::1]", plain, false, true),
+            ("127.0.0.1", &admin, false, true),
             ("localhost", plain, false, true),
             ("10.0.0.1", plain, false, false),
             ("n1.example.com", plain, false, false),

@@ -62,6 +62,11 @@ pub(crate) struct NodeSpec {
     pub(crate) id: u64,
     /// Where peers and gateways reach it, as `host:port`.
     pub(crate) grpc: String,
+    /// Where it is asked how it does (`/livez`, `/readyz`, `/metrics`), as `host:port`; nowhere when absent. Always in
+    /// plaintext and without keys, whatever `[tls]` says: probes and scrapers have no certificates, and nothing can be
+    /// changed there. So it belongs on loopback, or where only they reach it.
+    #[serde(default)]
+    pub(crate) admin: Option<String>,
 }
 
 /// One gateway.
@@ -73,6 +78,9 @@ pub(crate) struct GatewaySpec {
     /// The public HTTP/JSON door, as `host:port`; none when absent.
     #[serde(default)]
     pub(crate) http: Option<String>,
+    /// Where it is asked how it does, as for a node.
+    #[serde(default)]
+    pub(crate) admin: Option<String>,
 }
 
 /// How nodes agree.
@@ -167,9 +175,15 @@ impl Topology {
         self.nodes.iter().map(|node| (node.id, node.grpc.clone())).collect()
     }
 
-    /// Whether all of it is on one machine, where nobody else can reach it.
+    /// Whether all its doors are on one machine, where nobody else can reach them. An admin port is no door: it is in
+    /// plaintext wherever it is.
     pub(crate) fn is_on_loopback(&self) -> bool {
-        self.addresses().all(|(_, address)| {
+        let nodes = self.nodes.iter().map(|node| node.grpc.as_str());
+        let gateways = self.gateways.iter();
+        let gateways = gateways
+            .flat_map(|gateway| [Some(gateway.grpc.as_str()), gateway.http.as_deref()])
+            .flatten();
+        nodes.chain(gateways).all(|address| {
             let host = address.rsplit_once(':').map_or(address, |(host, _port)| host);
             let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
             ip.map_or(host == "localhost", |ip| ip.is_loopback())
@@ -247,12 +261,14 @@ impl Topology {
     fn addresses(&self) -> impl Iterator<Item = (String, &str)> {
         let nodes = self.nodes.iter().flat_map(|node| {
             let of = |door: &str| format!("node {}'s `{door}`", node.id);
-            [(of("grpc"), node.grpc.as_str())]
+            let admin = node.admin.as_deref().map(|admin| (of("admin"), admin));
+            [(of("grpc"), node.grpc.as_str())].into_iter().chain(admin)
         });
         let gateways = self.gateways.iter().zip(1_usize..).flat_map(|(gateway, number)| {
             let of = |door: &str| format!("gateway {number}'s `{door}`");
             let http = gateway.http.as_deref().map(|http| (of("http"), http));
-            [(of("grpc"), gateway.grpc.as_str())].into_iter().chain(http)
+            let admin = gateway.admin.as_deref().map(|admin| (of("admin"), admin));
+            [(of("grpc"), gateway.grpc.as_str())].into_iter().chain(http).chain(admin)
         });
         nodes.chain(gateways)
     }

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use gateway::tls::Identity;
-use gateway::{Gateway, GatewayConfig};
+use gateway::{Gateway, GatewayConfig, Meter, Standing, Vitals};
 use tokio::net::TcpListener;
 
+use super::admin::{self, Admin, Metrics, Pulse, Reading, Sample, flag, float, series};
+use super::{Ports, Supervisor};
+
 use crate::cli::Invocation;
-use crate::config::{GatewaySpec, Topology};
+use crate::config::{GatewaySpec, Topology, Trace};
 use crate::exit::Failure;
 
 /// Run a gateway to a cluster
@@ -37,6 +40,10 @@ pub(crate) struct Args {
     /// Do without TLS, even towards other machines
     #[arg(long)]
     plaintext: bool,
+    /// Where to be asked how it does (/livez, /readyz, /metrics; always in plaintext) instead of where the topology says,
+    /// as HOST:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
 }
 
 /// What a gateway is to be.
@@ -46,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) topology: Topology,
     /// Where it listens.
     pub(crate) doors: GatewaySpec,
+    /// Where its traces go.
+    pub(crate) trace: Trace,
     /// Whom it lets in.
     pub(crate) guests: Guests,
     /// What it shows, and whom it trusts; `None` for plaintext.
@@ -82,9 +91,10 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     let process = format!("gateway-{}", args.number);
     let identity = crate::config::tls::identity(&topology, &process, args.plaintext)?;
     let http = args.http.clone().or_else(|| spec.and_then(|spec| spec.http.clone()));
-    let doors = GatewaySpec { grpc, http };
-    let plan = Plan { topology, doors, guests, identity };
-    crate::cli::block_on(serve(plan, super::asked_to_stop()))
+    let admin = args.admin.clone().or_else(|| spec.and_then(|spec| spec.admin.clone()));
+    let (doors, trace) = (GatewaySpec { grpc, http, admin }, settings.trace.clone());
+    let plan = Plan { topology, doors, trace, guests, identity };
+    crate::cli::block_on(serve(plan, Supervisor::of_environment(), super::asked_to_stop()))
 }
 
 /// Runs a gateway until `asked` is done.
@@ -93,14 +103,21 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
 /// When it cannot start, or its server ends by itself.
 pub(crate) async fn serve(
     plan: Plan,
+    supervisor: Supervisor,
     asked: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
-    let Plan { topology, doors, guests, identity } = plan;
+    let Plan { topology, doors, trace, guests, identity } = plan;
+    let mut asked = std::pin::pin!(asked);
+    // The first look begins to listen: who is told that the door is open may ask to close it at once.
+    if let std::task::Poll::Ready(asked) = futures::poll!(asked.as_mut()) {
+        return asked;
+    }
     let listener = listen(&doors.grpc).await?;
     let web = match &doors.http {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
+    let metrics = Metrics::new(&[("cluster", topology.name.clone()), ("role", "gateway".into())])?;
     let places = gateway::Topology::everywhere(topology.shards(), &topology.peers());
     let gateway =
         Gateway::new(GatewayConfig::new(places)).map_err(|why| Failure::config(why.to_string()))?;
@@ -125,11 +142,24 @@ pub(crate) async fn serve(
         None => gateway,
         Some(listener) => gateway.with_http(listener),
     };
+    let gateway = gateway.with_meter(Meter::new(&*metrics.recorder()));
+    let gateway = match trace.otlp {
+        Some(_) => gateway.with_traces(trace.sample_ratio),
+        None => gateway,
+    };
+    let (pulse, asked_how) = Pulse::new();
+    let vitals = gateway.vitals();
+    tokio::spawn(admin::answer(asked_how, move || sample(&vitals)));
+    let ports = Ports { admin: doors.admin, trace };
+    let _admin = Admin::open(&ports, metrics, pulse, supervisor.share())?;
     tracing::info!(grpc = doors.grpc, http = doors.http, tls = identity.is_some(), "opened");
+    supervisor.ready();
     let shutdown = async {
         if let Err(why) = asked.await {
             tracing::error!(why = why.message(), "cannot hear signals; stopping");
         }
+        supervisor.stopping();
+        tracing::info!("asked to stop");
     };
     gateway.serve(listener, shutdown).await.map_err(|why| Failure::internal(why.to_string()))
 }
@@ -151,4 +181,29 @@ async fn listen(address: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address)
         .await
         .map_err(|why| Failure::io(format!("the gateway cannot listen on {address}"), &why))
+}
+
+/// How the gateway does, as its own thread sees it.
+fn sample(vitals: &Vitals) -> Sample {
+    let Standing { leaders, draining } = vitals.standing();
+    let count = |number: usize| float(u64::try_from(number).unwrap_or(u64::MAX));
+    let mut readings = vec![
+        Reading::new(series::GATEWAY_REQUESTS, count(vitals.requests_in_flight())),
+        Reading::new(series::GATEWAY_BYTES, count(vitals.bytes_in_flight())),
+        Reading::new(series::DRAINING, flag(draining)),
+    ];
+    for (shard, leader) in leaders.iter().enumerate() {
+        let known = flag(leader.is_some());
+        readings.push(Reading::new(series::GATEWAY_LEADER, known).with("shard", &shard));
+    }
+    let ready = if draining {
+        Err("draining".to_owned())
+    } else {
+        match leaders.iter().position(Option::is_none) {
+            Some(shard) => Err(format!("no leader of shard {shard} is known")),
+            None if leaders.is_empty() => Err("starting".to_owned()),
+            None => Ok(()),
+        }
+    };
+    Sample { ready, readings }
 }

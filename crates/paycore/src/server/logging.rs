@@ -14,6 +14,9 @@ use crate::exit::Failure;
 pub(crate) fn begin(log: &Log) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&log.level)
         .map_err(|why| Failure::config(format!("`log.level` is `{}`: {why}", log.level)))?;
+    // Whatever was asked for: below this it writes down what travels, credentials among it.
+    let quiet = "h2=info".parse().expect("a directive");
+    let filter = filter.add_directive(quiet);
     let is_json = match log.format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),
         LogFormat::Human => false,

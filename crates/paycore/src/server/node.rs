@@ -22,7 +22,11 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::{Request, Status};
+use tracing::Instrument as _;
 
+use super::admin::Metrics;
+use super::life::Life;
+use super::{Ports, Supervisor};
 use crate::cli::Invocation;
 use crate::config::{StoreKind, Topology};
 use crate::exit::Failure;
@@ -60,6 +64,10 @@ pub(crate) struct Args {
     /// Join a cluster that exists: keep nothing before `paycore cluster add-node` or `move-replica` gives it something
     #[arg(long)]
     join: bool,
+    /// Where to be asked how it does (/livez, /readyz, /metrics; always in plaintext) instead of where the topology says,
+    /// as HOST:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
 }
 
 /// Runs the node until it is asked to stop, or must.
@@ -73,9 +81,15 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
         .or(settings.node.id)
         .ok_or_else(|| Failure::usage("which node is this? Say --id N, or set node.id"))?;
     let data = args.data.clone().unwrap_or_else(|| settings.node.data_dir.clone());
+    let admin = args.admin.clone();
+    let admin = admin.or_else(|| topology.node(id).and_then(|node| node.admin.clone()));
+    let ports = Ports { admin, trace: settings.trace.clone() };
     let identity = crate::config::tls::identity(&topology, &format!("node-{id}"), args.plaintext)?;
-    let plan = Plan { topology, id, data, joins: args.join, hands_over: true, identity };
-    actix::System::new().block_on(serve(plan, super::asked_to_stop()))
+    let plan = Plan { topology, id, data, ports, joins: args.join, hands_over: true, identity };
+    let supervisor = Supervisor::of_environment();
+    let span = tracing::info_span!("node", node = plan.id);
+    let life = serve(plan, supervisor, super::asked_to_stop());
+    actix::System::new().block_on(life.instrument(span))
 }
 
 /// What a node is to be.
@@ -87,6 +101,8 @@ pub(crate) struct Plan {
     pub(crate) id: u64,
     /// Where it keeps what it knows.
     pub(crate) data: PathBuf,
+    /// Where it says how it does.
+    pub(crate) ports: Ports,
     /// Whether its cluster exists, and it joins it.
     pub(crate) joins: bool,
     /// Whether it hands over what it leads when it is asked to stop; of no use when all nodes stop together.
@@ -96,7 +112,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    fn config(&self) -> NodeConfig {
+    /// What its metrics say about it.
+    fn about(&self) -> [(&'static str, String); 3] {
+        let cluster = self.topology.name.clone();
+        [("cluster", cluster), ("role", "node".to_owned()), ("node", self.id.to_string())]
+    }
+
+    fn config(&self, metrics: &Metrics) -> NodeConfig {
         let peers = self.topology.peers();
         let mut config = NodeConfig::new(self.id, self.data.clone(), peers, self.topology.shards());
         config.replicas = self.topology.replication();
@@ -113,6 +135,7 @@ impl Plan {
             log_held_bytes_max: store.checkpoint_behind_bytes,
             ..CheckpointOptions::default()
         };
+        config.meter = consensus::Meter::new(metrics.recorder());
         config.store = match store.kind {
             StoreKind::Sled => consensus::StoreKind::Sled,
             StoreKind::Memory => consensus::StoreKind::Memory,
@@ -151,8 +174,14 @@ impl Interceptor for NodesAlone {
 /// When the node cannot start, or has to stop.
 pub(crate) async fn serve(
     plan: Plan,
+    supervisor: Supervisor,
     asked: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
+    let mut asked = std::pin::pin!(asked);
+    // The first look begins to listen: whoever asks while the disk is still read is heard as soon as it is.
+    if let std::task::Poll::Ready(asked) = futures::poll!(asked.as_mut()) {
+        return asked;
+    }
     let spec = plan
         .topology
         .node(plan.id)
@@ -162,10 +191,15 @@ pub(crate) async fn serve(
     })?;
     let door = plan.door()?;
     let alone = NodesAlone { with_tls: door.is_tls() };
-    let node = Node::open(plan.config()).await.map_err(|why| Failure::internal(why.to_string()))?;
+    let metrics = Metrics::new(&plan.about())?;
+    let life = Arc::new(Life::default());
+    // The admin port is there before the disk is read, which takes what it takes.
+    let _admin = life.open_admin(&plan.ports, &metrics, &supervisor)?;
+    let node = Node::open(plan.config(&metrics)).await;
+    let node = Arc::new(node.map_err(|why| Failure::internal(why.to_string()))?);
     tracing::info!(node = plan.id, address = %spec.grpc, data = %plan.data.display(), "opened");
+    life.opened(node.vitals());
 
-    let node = Arc::new(node);
     let (keeper, doors) = watch::channel(BTreeMap::new());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let shards = plan.topology.shards();
@@ -179,7 +213,10 @@ pub(crate) async fn serve(
         let _ = stopped.await;
     }));
 
-    let ended = live(&plan, &node, keeper, asked).await;
+    supervisor.ready();
+    let ended = live(&plan, (&node, &life), (keeper, &metrics), asked).await;
+    life.drain();
+    supervisor.stopping();
     if ended.is_ok() && plan.hands_over {
         hand_over(&node, &doors).await;
     }
@@ -192,8 +229,8 @@ pub(crate) async fn serve(
 /// The node's life between its start and its end.
 async fn live(
     plan: &Plan,
-    node: &Node,
-    doors: watch::Sender<BTreeMap<u32, ShardDoors>>,
+    (node, life): (&Node, &Life),
+    (keeper, metrics): (watch::Sender<BTreeMap<u32, ShardDoors>>, &Metrics),
     asked: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
     let mut must_stop = node.stopped();
@@ -202,10 +239,16 @@ async fn live(
         let around = Surroundings {
             addresses: node.addresses(),
             mail: node.mail(),
-            shards: doors.subscribe(),
+            shards: keeper.subscribe(),
         };
-        node.read_mail(shard::mailbox(doors.subscribe()));
-        actix::spawn(keep_doors(node.watch_replicas(), plan.topology.shards(), around, doors));
+        node.read_mail(shard::mailbox(keeper.subscribe()));
+        let doors = keeper.subscribe();
+        let shards = plan.topology.shards();
+        let porter = Porter { shards, around, metrics: metrics.clone(), doors: keeper };
+        let replicas = node.watch_replicas();
+        porter.open_and_close(&replicas.borrow());
+        life.takes_part(doors);
+        actix::spawn(porter.keep(replicas));
         node.initialize().await.map_err(|reason| stopped(&reason))?;
         tracing::info!(node = plan.id, "takes part");
         std::future::pending::<Result<(), Failure>>().await
@@ -220,31 +263,44 @@ async fn live(
     }
 }
 
-/// Opens the doors of each replica that comes, and closes those of each that goes, until the node has gone.
-async fn keep_doors(
-    mut replicas: watch::Receiver<Replicas>,
+/// Opens the doors of each replica that comes, and closes those of each that goes.
+struct Porter {
     shards: Shards,
     around: Surroundings,
+    metrics: Metrics,
     doors: watch::Sender<BTreeMap<u32, ShardDoors>>,
-) {
-    loop {
-        let kept = Arc::clone(&replicas.borrow_and_update());
-        doors.send_modify(|doors| {
+}
+
+impl Porter {
+    /// Goes on until the node has gone.
+    async fn keep(self, mut replicas: watch::Receiver<Replicas>) {
+        loop {
+            let kept = Arc::clone(&replicas.borrow_and_update());
+            self.open_and_close(&kept);
+            if replicas.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn open_and_close(&self, kept: &BTreeMap<u16, Arc<Replica>>) {
+        self.doors.send_modify(|doors| {
             doors.retain(|_, door| {
                 let is_same = |kept: &Arc<Replica>| Arc::ptr_eq(kept, &door.replica);
                 kept.get(&door.replica.shard()).is_some_and(is_same)
             });
             for replica in kept.values() {
-                doors.entry(replica.shard().into()).or_insert_with(|| {
-                    let (replica, place) = (Arc::clone(replica), (shards, replica.shard()));
-                    let actor = Shard::start(Arc::clone(&replica), place, &around);
-                    ShardDoors { actor, replica }
-                });
+                doors.entry(replica.shard().into()).or_insert_with(|| self.door(replica));
             }
         });
-        if replicas.changed().await.is_err() {
-            return;
-        }
+    }
+
+    fn door(&self, replica: &Arc<Replica>) -> ShardDoors {
+        let place = (self.shards, replica.shard());
+        let meter = shard::Meter::new(self.metrics.recorder());
+        let depth = meter.depth().clone();
+        let actor = Shard::start(Arc::clone(replica), place, &self.around, meter);
+        ShardDoors { actor, replica: Arc::clone(replica), depth }
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -55,6 +56,12 @@ pub(crate) struct Cluster {
     tls: Option<ClientTlsConfig>,
     /// The gateway's HTTP door.
     pub(crate) http: String,
+    /// The gateway's own flags.
+    flags: Vec<String>,
+    /// Every process's admin port, by the process's name.
+    admin: BTreeMap<String, String>,
+    /// What is in every process's environment.
+    environment: Vec<(String, String)>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -62,6 +69,16 @@ impl Cluster {
     /// Starts what one of the project's topologies describes, on ports that are free, with `more` at its end.
     pub(crate) fn start(file: &str, more: &str) -> Self {
         Self::start_of(file, 1, more)
+    }
+
+    /// The same, with variables in every process's environment.
+    pub(crate) fn start_in(file: &str, more: &str, environment: &[(&str, &str)]) -> Self {
+        let mut cluster = Self::lay_out(file, |text| text + more);
+        let environment = environment.iter();
+        cluster.environment =
+            environment.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        cluster.start_all(|_| Vec::new());
+        cluster
     }
 
     /// The same, with so many shards.
@@ -141,10 +158,21 @@ impl Cluster {
         let http = moved.remove(&7_200).unwrap();
         let addresses = (1..).zip(moved.into_values()).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let program = PathBuf::from(BINARY);
-        let nodes = BTreeMap::new();
-        let (gateway, tls) = (None, None);
-        Self { program, home, topology, addresses, nodes, gateway, endpoint, http, tls, runtime }
+        Self {
+            program: PathBuf::from(BINARY),
+            home,
+            topology,
+            addresses,
+            nodes: BTreeMap::new(),
+            gateway: None,
+            endpoint,
+            tls: None,
+            http,
+            flags: Vec::new(),
+            admin: BTreeMap::new(),
+            environment: Vec::new(),
+            runtime,
+        }
     }
 
     fn start_all(&mut self, flags: impl FnOnce(&Path) -> Vec<String>) {
@@ -152,12 +180,8 @@ impl Cluster {
         for id in self.ids() {
             self.start_node(id);
         }
-        let topology = self.topology.to_str().unwrap().to_owned();
-        let flags = flags(self.home.path());
-        let mut words = vec!["gateway", "--topology", &topology];
-        words.extend(flags.iter().map(String::as_str));
-        let gateway = self.spawn("gateway", &words);
-        self.gateway = Some(gateway);
+        self.flags = flags(self.home.path());
+        self.start_gateway();
         until("the gateway opens its door", || TcpStream::connect(&self.endpoint).ok());
     }
 
@@ -216,6 +240,31 @@ impl Cluster {
         &self.topology
     }
 
+    /// Starts the gateway, for the first time or again.
+    pub(crate) fn start_gateway(&mut self) {
+        let topology = self.topology.to_str().unwrap().to_owned();
+        let flags = self.flags.clone();
+        let mut words = vec!["gateway", "--topology", &topology];
+        words.extend(flags.iter().map(String::as_str));
+        let gateway = self.spawn("gateway", &words);
+        assert!(self.gateway.replace(gateway).is_none(), "the gateway runs already");
+    }
+
+    /// Asks the gateway to stop, and waits until it has.
+    pub(crate) fn stop_gateway(&mut self) -> ExitStatus {
+        stop(self.gateway.take().unwrap())
+    }
+
+    /// What a process says at its admin port: the status, and the body.
+    pub(crate) fn ask(&self, name: &str, path: &str) -> Option<(u16, String)> {
+        get(self.admin_of(name), path)
+    }
+
+    /// Where a process's admin port is.
+    pub(crate) fn admin_of(&self, name: &str) -> &str {
+        &self.admin[name]
+    }
+
     /// Kills a node as a power cut would.
     pub(crate) fn kill_node(&mut self, id: u64) {
         let mut child = self.nodes.remove(&id).unwrap();
@@ -225,10 +274,7 @@ impl Cluster {
 
     /// Asks a node to stop, and waits until it has.
     pub(crate) fn stop_node(&mut self, id: u64) -> ExitStatus {
-        let mut child = self.nodes.remove(&id).unwrap();
-        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
-        until("a node that is asked to stop ends", || child.try_wait().unwrap())
+        stop(self.nodes.remove(&id).unwrap())
     }
 
     /// Waits until a node ends by itself.
@@ -346,12 +392,19 @@ impl Cluster {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    fn spawn(&self, name: &str, args: &[&str]) -> Child {
+    fn spawn(&mut self, name: &str, args: &[&str]) -> Child {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let admin = self.admin.entry(name.to_owned()).or_insert_with(free).clone();
         let path = self.home.path().join(format!("{name}.log"));
         let log = std::fs::File::options().create(true).append(true).open(path).unwrap();
         let mut command = self.process();
         command.env("PAYCORE_FAIL_DIR", self.failpoints()).env("PAYCORE_FAIL_AS", name);
-        command.args(args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+            .args(args)
+            .args(["--admin", &admin])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         command.spawn().unwrap()
     }
 
@@ -359,8 +412,27 @@ impl Cluster {
         let mut command = Command::new(&self.program);
         let home = self.home.path();
         command.env_clear().env("HOME", home).env("TMPDIR", home).current_dir(home);
+        command.envs(self.environment.iter().cloned());
         command
     }
+}
+
+/// Asks a process to stop, and waits until it has.
+fn stop(mut child: Child) -> ExitStatus {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    until("a process that is asked to stop ends", || child.try_wait().unwrap())
+}
+
+/// One HTTP request: the status, and the body; `None` when nobody listens, or hangs up.
+pub(crate) fn get(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split_whitespace().nth(1)?.parse().ok()?, body.to_owned()))
 }
 
 impl Drop for Cluster {

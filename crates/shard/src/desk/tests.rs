@@ -52,9 +52,7 @@ impl Counter {
     }
 
     fn take_bytes(&mut self, id: u64, count: u32, records: Vec<u8>) {
-        let records = Bytes::from(records);
-        let frame = FrameIn { session: SessionId(1), id, count, records, deadline_ms: 1_000 };
-        let effects = self.desk.take(&frame, NOW, &self.ledger);
+        let effects = self.desk.take(&frame(id, count, records.into()), NOW, &self.ledger);
         self.perform(effects);
     }
 
@@ -110,6 +108,11 @@ impl Counter {
         self.land_all();
         assert!(self.answers.remove(&9_999_999).unwrap().iter().all(is_posted));
     }
+}
+
+fn frame(id: u64, count: u32, records: Bytes) -> FrameIn {
+    let (session, arrived) = (SessionId(1), Instant::now());
+    FrameIn { session, id, count, records, deadline_ms: 1_000, arrived }
 }
 
 fn account(number: u128) -> AccountId {
@@ -276,7 +279,7 @@ fn a_reign_ends_and_everybody_is_answered() {
         counter.take(frame, &[request(u128::from(frame), transfer(0, 1, 1))]);
     }
     let shards = Shards::new(1).unwrap();
-    let ended = std::mem::replace(&mut counter.desk, Desk::open(2, shards, 0));
+    let mut ended = std::mem::replace(&mut counter.desk, Desk::open(2, shards, 0));
     let effects = ended.close(Failure::NoLeader);
     counter.perform(effects);
     let unknown = (0..4).all(|n| counter.answers[&n] == [Reply::Failure(Failure::OutcomeUnknown)]);
@@ -508,8 +511,16 @@ fn a_letter_that_is_lost_or_doubled_moves_its_money_once() {
         let to = &mut pair.0[1];
         let effects = to.desk.deliver(LetterNo(1), letter.clone(), NOW);
         to.perform(effects);
+        assert!(to.under_way[0].arrived.is_none(), "no client waits for a letter");
+        assert_eq!(to.under_way[0].kinds(), [Operation::Deliver]);
         to.land_all();
     }
+    let tally = pair.0[1].desk.tally();
+    let cells = tally.cells().iter().map(|cell| (cell.kind, cell.outcome, cell.requests));
+    let open = (Some(Operation::Open), "posted", 1);
+    assert_eq!(cells.collect::<Vec<_>>(), [open, (Some(Operation::Deliver), "posted", 2)]);
+    assert_eq!(tally.hits(), 0, "no client has repeated anything");
+    assert_eq!(pair.0[0].ledger.unread_len(), 1, "nobody has told the writer");
     let effects = pair.0[0].desk.tick(1_000, NOW);
     pair.0[0].answers.clear();
     pair.0[0].perform(effects);
@@ -517,6 +528,7 @@ fn a_letter_that_is_lost_or_doubled_moves_its_money_once() {
     pair.carry_all();
     assert_eq!(pair.0[1].ledger.account(&of_shard(1, 1)).unwrap().posted, 1_000_100);
     assert_eq!(pair.0[0].ledger.unsettled(1), 0);
+    assert_eq!(pair.0[0].ledger.unread_len(), 0);
     // Whoever asks again hears the one outcome.
     pair.0[0].take(2, &[pays_across(7, 100)]);
     pair.0[0].land_all();
@@ -570,8 +582,7 @@ fn a_full_channel_takes_no_more_payments_and_settling_goes_on() {
         requests.iter().for_each(|request| put_record(request, &mut records).unwrap());
         let count = u32::try_from(requests.len()).unwrap();
         let records = Bytes::from(records);
-        let frame = FrameIn { session: SessionId(1), id, count, records, deadline_ms: 1_000 };
-        let effects = counter.desk.take(&frame, NOW, &Full(max - left));
+        let effects = counter.desk.take(&frame(id, count, records), NOW, &Full(max - left));
         counter.perform(effects);
         counter.under_way.len()
     };
@@ -586,16 +597,9 @@ fn a_full_channel_takes_no_more_payments_and_settling_goes_on() {
         assert_eq!(counter.answers[&refused], behind, "{refused}");
     }
     counter.land_all();
-    let frame = |records: Vec<u8>| FrameIn {
-        session: SessionId(1),
-        id: 7,
-        count: 1,
-        records: records.into(),
-        deadline_ms: 1_000,
-    };
     let mut records = Vec::new();
     put_record(&pays_across(7, 1), &mut records).unwrap();
-    let effects = counter.desk.take(&frame(records), NOW, &Full(max - 1));
+    let effects = counter.desk.take(&frame(7, 1, records.into()), NOW, &Full(max - 1));
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Propose(_))), "room again");
 }
 

@@ -17,7 +17,7 @@ fn request(key: u128) -> Request {
 fn call(requests: usize, deadline: Instant) -> (Arc<Call>, oneshot::Receiver<Finished>) {
     let (to, finished) = oneshot::channel();
     let permit = Permit::empty(Budget::new(100, 100));
-    let opening = Opening::new(deadline, requests, permit, Way::Once(to));
+    let opening = Opening::new(deadline, requests, (permit, Arc::default()), Way::Once(to));
     let call = Arc::clone(opening.call());
     opening.close();
     (call, finished)

@@ -52,7 +52,7 @@ fn a_misspelt_key_is_refused_with_its_line_and_the_key_that_was_meant() {
     );
     assert_eq!(
         read(&GOOD.replace("id = 1", "id = 1\nweb = \"127.0.0.1:7201\"")).unwrap_err(),
-        "t.toml:6: unknown key `nodes.0.web`; keys here: id, grpc"
+        "t.toml:6: unknown key `nodes.0.web`; keys here: id, grpc, admin"
     );
     let text = format!("{GOOD}\n[store]\nkind = \"sleds\"\n");
     assert_eq!(
@@ -90,6 +90,16 @@ fn what_cannot_work_is_refused_all_at_once() {
     assert_eq!(
         read(&taken).unwrap_err(),
         "t.toml: gateway 1's `grpc` is `127.0.0.1:7101`, which something else has"
+    );
+    let admin = GOOD.replace("7100\"", "7100\"\nadmin = \"127.0.0.1:7101\"");
+    assert_eq!(
+        read(&admin).unwrap_err(),
+        "t.toml: gateway 1's `admin` is `127.0.0.1:7101`, which something else has"
+    );
+    let nowhere = GOOD.replace("7101\"", "7101\"\nadmin = \"7400\"");
+    assert_eq!(
+        read(&nowhere).unwrap_err(),
+        "t.toml: node 1's `admin` is `7400`; an address reads host:port"
     );
     let http = |address: &str| format!("{GOOD}http = \"{address}\"\n");
     assert_eq!(
