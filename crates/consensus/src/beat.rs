@@ -86,12 +86,16 @@ pub(crate) async fn tend(desk: Arc<Desk>, peers: Arc<Peers>, mut stop: watch::Re
             tracing::error!(?alarm, "clocks");
         }
         alarm_before = alarm;
+        let is_off = matches!(alarm, Some(ClockAlarm::Off { .. }));
         for host in desk.hosts() {
             note_acknowledgements(&desk, &host);
-            host.raft.runtime_config().elect(may_lead);
+            // A group in which nothing was ever committed is known to the node that makes it alone: if that one never
+            // stood for election, nobody would. It hands over as soon as it leads.
+            let is_unmade = host.raft.metrics().borrow_watched().last_applied.is_none();
+            host.raft.runtime_config().elect(may_lead || (is_off && is_unmade));
             // Who has heard no other clock does not stand for election; only a clock that is known to be wrong is a
             // reason to give up a lead.
-            if is_drained || matches!(alarm, Some(ClockAlarm::Off { .. })) {
+            if is_drained || is_off {
                 hand_over(&peers, &host).await;
             }
         }
