@@ -228,8 +228,11 @@ impl Scene {
         for shard in 0..SHARDS {
             self.cluster.settled_of(shard.into());
             (0..shard).for_each(|other| self.check_dues(shard, other));
-            assert_eq!(self.bank.own(AccountKind::Suspense, shard), 0);
         }
+        let audit = self.bank.audit();
+        assert_eq!(audit.discrepancies, [""; 0]);
+        let [sum] = audit.sums[..] else { panic!("one currency: {audit:?}") };
+        assert_eq!((sum.under_way, sum.suspense, sum.customers), (0, 0, sum.opening));
     }
 }
 
