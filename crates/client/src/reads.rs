@@ -184,6 +184,10 @@ const fn asked(operation: Operation) -> v1::Operation {
         Operation::Void => v1::Operation::VoidHold,
         Operation::Reverse => v1::Operation::ReverseTransfer,
         // Housekeeping has no public name; the server will refuse to look it up.
-        Operation::ForgetKeys | Operation::Deliver | Operation::Cut => v1::Operation::Unspecified,
+        Operation::ForgetKeys
+        | Operation::Deliver
+        | Operation::Cut
+        | Operation::Direct
+        | Operation::Report => v1::Operation::Unspecified,
     }
 }

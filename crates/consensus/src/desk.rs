@@ -157,7 +157,7 @@ impl Desk {
     /// A leader sent something for a group that does not run here: it is to be opened.
     pub(crate) fn wanted_by_leader(&self, group: u32) {
         if let Ok(group) = u16::try_from(group)
-            && self.roster.has_shard(group)
+            && self.roster.has_group(group)
         {
             self.call(Call::Join(group));
         }

@@ -65,10 +65,12 @@ pub use node::{
     PeerOverview, Replicas, Vitals,
 };
 pub use offload::Offload;
+pub use raft::DiskId;
 pub use reads::ReadError;
 pub use replica::{
     Applied, BATCH_BYTES_MAX, ProposeError, Refused, Replica, ReplicaStatus, Stages,
 };
+pub use roster::Listed;
 pub use stop::StopReason;
 pub use transport::{PeerService, tune};
 pub use witness::Forgotten;

@@ -27,7 +27,8 @@ use crate::mail::{Mail, Mailbox};
 use crate::offload::Offload;
 use crate::register::Register;
 use crate::replica::Replica;
-use crate::roster::Roster;
+use crate::raft::DiskId;
+use crate::roster::{Listed, Roster};
 use crate::stop::{StopReason, StopSwitch};
 use crate::store::Parts;
 use crate::transport::proto::peer_server::PeerServer;
@@ -193,6 +194,18 @@ impl Node {
     #[must_use]
     pub fn stopped(&self) -> watch::Receiver<Option<StopReason>> {
         self.0.stop.watch()
+    }
+
+    /// What its data directory was born with.
+    #[must_use]
+    pub fn disk(&self) -> DiskId {
+        self.0.peers.roster.disk
+    }
+
+    /// Says which nodes the cluster's directory names, so that this one can be spoken with by those whose groups are
+    /// elsewhere, and speaks with them.
+    pub fn list(&self, nodes: BTreeMap<u64, Listed>) {
+        self.0.peers.roster.list(nodes);
     }
 
     /// Where the nodes of the cluster listen.

@@ -83,7 +83,7 @@ pub(crate) struct Answers {
 }
 
 /// Sixteen random bytes that a data directory is born with.
-pub(crate) use crate::log::DiskId;
+pub use crate::log::DiskId;
 
 /// A node, as a group's membership records it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

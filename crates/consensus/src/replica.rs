@@ -101,6 +101,8 @@ pub struct ReplicaStatus {
     pub voters: Vec<u64>,
     /// The voters are changing, and the change is not complete.
     pub is_changing: bool,
+    /// The entry in which this membership stands.
+    pub membership: Option<u64>,
     /// Everybody in the group, voter or not, and where each listens.
     pub members: BTreeMap<u64, String>,
     /// The last entry in this log.
@@ -349,6 +351,7 @@ impl Replica {
             leader: metrics.current_leader,
             is_leader: metrics.state == ServerState::Leader,
             voters: metrics.membership_config.voter_ids().collect(),
+            membership: metrics.membership_config.log_id().as_ref().map(|at| at.index),
             is_changing: metrics.membership_config.get_joint_config().len() > 1,
             members: members.map(|(node, member)| (*node, member.address.clone())).collect(),
             last_log: metrics.last_log_index,

@@ -84,6 +84,16 @@ impl KeyMac {
         read_hex(text).map(Self)
     }
 
+    /// The MAC as it is.
+    pub(crate) const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A MAC as it is.
+    pub(crate) const fn of(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The MAC as it is kept.
     #[must_use]
     pub fn text(&self) -> String {

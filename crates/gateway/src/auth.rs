@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ledger::{Command, TenantId};
+use ledger::{Command, Directory, TenantId};
 use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
-use wire::convert::{CredentialFault, Forbidden, Intent, Refusal, ToIntent, request};
+use wire::convert::{Behalf, CredentialFault, Forbidden, Intent, Refusal, ToIntent, request};
 use wire::proto::v1;
 
 use crate::api_key::{ApiKey, KeyMac};
@@ -25,11 +25,12 @@ pub(crate) const TENANT: &str = "paycore-tenant";
 
 /// Whom a gateway lets in.
 #[derive(Clone, Debug)]
-pub(crate) enum Access {
-    /// Whoever reaches it is the operator: for a gateway that only its own machine reaches.
-    Open,
-    /// Who has one of these keys.
-    Keys(watch::Receiver<Arc<Keyring>>),
+pub(crate) struct Access {
+    /// Who has one of these keys. Without keys whoever reaches the gateway is the operator: for one that only its own
+    /// machine reaches.
+    pub(crate) keys: Option<watch::Receiver<Arc<Keyring>>>,
+    /// What callers' aliases stand for.
+    pub(crate) directory: watch::Receiver<Arc<Directory>>,
 }
 
 /// What a caller may do.
@@ -40,6 +41,7 @@ pub(crate) struct Grant {
     scopes: Scopes,
     mac: Option<KeyMac>,
     bucket: Option<Arc<Bucket>>,
+    directory: Arc<Directory>,
 }
 
 impl Access {
@@ -63,21 +65,20 @@ impl Access {
         tenant: Option<&[u8]>,
     ) -> Result<Grant, Refusal> {
         let named = tenant.map(read_tenant).transpose()?;
-        match self {
-            Self::Open => Ok(Grant {
+        let Some(keys) = &self.keys else {
+            return Ok(Grant {
                 tenant: named.unwrap_or_default(),
                 scopes: [Scope::Admin].into_iter().collect(),
                 mac: None,
                 bucket: None,
-            }),
-            Self::Keys(keyring) => {
-                let missing = Refusal::Unauthenticated(CredentialFault::Missing);
-                let key = read_bearer(authorization.ok_or(missing)?)
-                    .ok_or(Refusal::Unauthenticated(CredentialFault::Malformed))?;
-                let keyring = keyring.borrow();
-                judge(&keyring, keyring.mac(&key), named)
-            }
-        }
+                directory: Arc::clone(&self.directory.borrow()),
+            });
+        };
+        let missing = Refusal::Unauthenticated(CredentialFault::Missing);
+        let key = read_bearer(authorization.ok_or(missing)?)
+            .ok_or(Refusal::Unauthenticated(CredentialFault::Malformed))?;
+        let keyring = keys.borrow();
+        self.judge(&keyring, keyring.mac(&key), named)
     }
 
     /// The same grant again: for a stream that outlives a key, or a change of what it may do.
@@ -85,26 +86,35 @@ impl Access {
     /// # Errors
     /// As [`Self::grant`].
     pub(crate) fn renew(&self, grant: &Grant) -> Result<Grant, Refusal> {
-        match (self, grant.mac) {
-            (Self::Keys(keyring), Some(mac)) => judge(&keyring.borrow(), mac, Some(grant.tenant)),
-            (Self::Open, _) | (Self::Keys(_), None) => Ok(grant.clone()),
+        match (&self.keys, grant.mac) {
+            (Some(keys), Some(mac)) => self.judge(&keys.borrow(), mac, Some(grant.tenant)),
+            (None, _) | (Some(_), None) => {
+                let directory = Arc::clone(&self.directory.borrow());
+                Ok(Grant { directory, ..grant.clone() })
+            }
         }
     }
-}
 
-fn judge(keyring: &Keyring, mac: KeyMac, named: Option<TenantId>) -> Result<Grant, Refusal> {
-    let unknown = Refusal::Unauthenticated(CredentialFault::Unknown);
-    let key: &KeyEntry = keyring.find(&mac).ok_or(unknown)?;
-    if !key.is_good_at(SystemTime::now()) {
-        return Err(Refusal::Unauthenticated(CredentialFault::Expired));
+    fn judge(
+        &self,
+        keyring: &Keyring,
+        mac: KeyMac,
+        named: Option<TenantId>,
+    ) -> Result<Grant, Refusal> {
+        let unknown = Refusal::Unauthenticated(CredentialFault::Unknown);
+        let key: &KeyEntry = keyring.find(&mac).ok_or(unknown)?;
+        if !key.is_good_at(SystemTime::now()) {
+            return Err(Refusal::Unauthenticated(CredentialFault::Expired));
+        }
+        let tenant = named.unwrap_or(key.tenant);
+        if tenant != key.tenant && !key.scopes.allow(Scope::Admin) {
+            return Err(Refusal::PermissionDenied(Forbidden::OtherTenant));
+        }
+        // Whoever sends is who uses up the gateway, on whosever behalf.
+        let bucket = keyring.bucket(key.tenant);
+        let directory = Arc::clone(&self.directory.borrow());
+        Ok(Grant { tenant, scopes: key.scopes.clone(), mac: Some(mac), bucket, directory })
     }
-    let tenant = named.unwrap_or(key.tenant);
-    if tenant != key.tenant && !key.scopes.allow(Scope::Admin) {
-        return Err(Refusal::PermissionDenied(Forbidden::OtherTenant));
-    }
-    // Whoever sends is who uses up the gateway, on whosever behalf.
-    let bucket = keyring.bucket(key.tenant);
-    Ok(Grant { tenant, scopes: key.scopes.clone(), mac: Some(mac), bucket })
 }
 
 fn read_bearer(header: &[u8]) -> Option<ApiKey> {
@@ -118,6 +128,11 @@ fn read_tenant(header: &[u8]) -> Result<TenantId, Refusal> {
 }
 
 impl Grant {
+    /// On whose behalf the call is, and what his aliases stand for.
+    pub(crate) fn behalf(&self) -> Behalf<'_> {
+        Behalf::new(self.tenant, &self.directory)
+    }
+
     /// Whether the caller may ask for what changes something.
     ///
     /// # Errors
@@ -145,7 +160,7 @@ impl Grant {
     /// # Errors
     /// When it cannot be read, or the caller may not ask for it.
     pub(crate) fn read<T: ToIntent>(&self, wanted: &T) -> Result<Intent, Refusal> {
-        self.allow(wanted.to_intent(self.tenant)?)
+        self.allow(wanted.to_intent(self.behalf())?)
     }
 
     /// Reads one request of a batch or a frame on the caller's behalf.
@@ -153,7 +168,7 @@ impl Grant {
     /// # Errors
     /// As [`Self::read`].
     pub(crate) fn read_one_of(&self, wanted: &v1::Request) -> Result<Intent, Refusal> {
-        self.allow(request(wanted, self.tenant)?)
+        self.allow(request(wanted, self.behalf())?)
     }
 
     /// Counts one request against the tenant's rate; or says how long to wait.

@@ -7,7 +7,7 @@ use ledger::Shards;
 /// Replicas of one shard at the most: more than anybody runs, and each is asked when a leader is looked for.
 const REPLICAS_MAX: usize = 16;
 
-/// Where the shards are: for each shard its replicas, by node id, each with the `host:port` of its gRPC door.
+/// Where the shards and the meta group are: for each its replicas, by node id, each with the `host:port` of its gRPC door.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     shards: Shards,
@@ -18,11 +18,11 @@ impl Topology {
     /// Any node may have a replica of any shard: who does is found out by asking.
     #[must_use]
     pub fn everywhere(shards: Shards, nodes: &BTreeMap<u64, String>) -> Self {
-        let replicas = (0..shards.count()).map(|_| nodes.clone()).collect();
+        let replicas = shards.groups().map(|_| nodes.clone()).collect();
         Self { shards, replicas }
     }
 
-    /// Each shard has its own nodes, in the order of the shards.
+    /// Each shard has its own nodes, in the order of the shards; last comes the meta group.
     #[must_use]
     pub const fn placed(shards: Shards, replicas: Vec<BTreeMap<u64, String>>) -> Self {
         Self { shards, replicas }
@@ -34,7 +34,7 @@ impl Topology {
         self.shards
     }
 
-    /// The replicas of each shard, in the order of the shards.
+    /// The replicas of each shard, in the order of the shards, and the meta group's.
     #[must_use]
     pub fn replicas(&self) -> &[BTreeMap<u64, String>] {
         &self.replicas
@@ -42,7 +42,7 @@ impl Topology {
 
     fn check(&self) -> Result<(), ConfigError> {
         let placed = self.replicas.len();
-        if placed != usize::from(self.shards.count()) {
+        if placed != self.shards.groups().count() {
             return Err(ConfigError::Placement { shards: self.shards.count(), placed });
         }
         for (shard, replicas) in (0_u16..).zip(&self.replicas) {
@@ -154,7 +154,7 @@ impl GatewayConfig {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Place each shard once.
-    #[error("{shards} shards, but replicas of {placed} are placed")]
+    #[error("{shards} shards and the meta group, but replicas of {placed} are placed")]
     Placement {
         /// How many shards there are.
         shards: u16,

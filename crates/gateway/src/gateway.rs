@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use ledger::Directory;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -13,12 +14,14 @@ use tonic_health::server::HealthReporter;
 use wire::limits::MESSAGE_BYTES_MAX;
 use wire::proto::DESCRIPTORS;
 use wire::proto::v1::admin_server::AdminServer;
+use wire::proto::v1::directory_server::DirectoryServer;
 use wire::proto::v1::payments_server::{PaymentsServer, SERVICE_NAME};
 
 use crate::audit::AdminDoors;
 use crate::auth::Access;
 use crate::budget::Budget;
 use crate::config::{ConfigError, GatewayConfig};
+use crate::directory::{DirectoryDoors, Follower, merge};
 use crate::grpc::Doors;
 use crate::http;
 use crate::incoming::connections;
@@ -47,7 +50,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 #[derive(Debug)]
 pub struct Gateway {
     config: GatewayConfig,
-    access: Access,
+    keys: Option<watch::Receiver<Arc<Keyring>>>,
     door: Door,
     dialler: Option<ClientTlsConfig>,
     http: Option<TcpListener>,
@@ -72,7 +75,10 @@ pub enum ServeError {
 struct Parts {
     router: Arc<Router>,
     reads: Arc<Reads>,
+    /// The shards' links.
     links: Vec<Arc<Link>>,
+    follower: Arc<Follower>,
+    access: Access,
     /// The drivers, and the one who reports their health; they end with the gateway.
     tasks: JoinSet<()>,
 }
@@ -84,12 +90,12 @@ impl Gateway {
     /// What is wrong with the configuration.
     pub fn new(config: GatewayConfig) -> Result<Self, ConfigError> {
         config.validate()?;
-        let (access, door) = (Access::Open, Door::plaintext());
+        let (keys, door) = (None, Door::plaintext());
         let (dialler, http) = (None, None);
         let budget = Budget::new(config.limits.requests_in_flight, config.limits.bytes_in_flight);
         let standing = watch::Sender::new(Standing::default());
         let (meter, sampling) = (Arc::default(), Sampling::default());
-        Ok(Self { config, access, door, dialler, http, meter, budget, standing, sampling })
+        Ok(Self { config, keys, door, dialler, http, meter, budget, standing, sampling })
     }
 
     /// Serves HTTP/JSON too, on this listener.
@@ -102,7 +108,7 @@ impl Gateway {
     /// that stands in the channel then.
     #[must_use]
     pub fn with_keys(mut self, keyring: watch::Receiver<Arc<Keyring>>) -> Self {
-        self.access = Access::Keys(keyring);
+        self.keys = Some(keyring);
         self
     }
 
@@ -155,7 +161,7 @@ impl Gateway {
         parts.tasks.spawn(reporting);
         parts.tasks.spawn(show(self.standing.clone(), parts.links.clone(), draining.clone()));
 
-        let doors = self.doors(&parts, draining.clone());
+        let doors = Self::doors(&parts, draining.clone());
         let web = http::serve(
             self.http.take().map(|listener| (listener, self.door.clone())),
             Arc::clone(&doors),
@@ -167,8 +173,9 @@ impl Gateway {
             .http2_keepalive_timeout(Some(PING_MAX))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .add_service(payments(doors))
-            .add_service(admin(&self.access, &parts))
+            .add_service(payments(Arc::clone(&doors)))
+            .add_service(directory(doors, &parts))
+            .add_service(admin(&parts))
             .add_service(health)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
@@ -196,26 +203,47 @@ impl Gateway {
         let GatewayConfig { topology, limits } = &self.config;
         let nodes = Arc::new(Nodes::new(topology, self.dialler.clone()));
         let mut tasks = JoinSet::new();
-        let mut links = Vec::new();
-        for shard in 0..topology.shards().count() {
-            let link = Arc::new(Link::new(shard));
-            let search = Search::new(Arc::clone(&nodes), shard, limits.frames_in_flight);
+        let mut begin = |group: u16| {
+            let link = Arc::new(Link::new(group));
+            let search = Search::new(Arc::clone(&nodes), group, limits.frames_in_flight);
             let driver = Driver::new(Arc::clone(&link), Arc::new(search), limits.frames_in_flight)
                 .with_meter(Arc::clone(&self.meter));
             tasks.spawn(driver.run());
-            links.push(link);
-        }
-        let router = Router::new(topology.shards(), links.clone(), Arc::clone(&self.budget));
+            link
+        };
+        let shards = topology.shards();
+        let links: Vec<_> = (0..shards.count()).map(&mut begin).collect();
+        let to = (links.clone(), begin(shards.meta()));
+        let router = Router::new(shards, to, Arc::clone(&self.budget));
         let router = Arc::new(router.watched(Arc::clone(&self.meter), self.sampling));
         let replicas = topology.replicas().iter();
         let replicas = replicas.map(|nodes| nodes.keys().copied().collect()).collect();
-        let reads = Arc::new(Reads::new(Arc::clone(&router), nodes, replicas));
-        Parts { router, reads, links, tasks }
+        let known = watch::Sender::new(Arc::default());
+        let directory = known.subscribe();
+        let reads = Reads::new(Arc::clone(&router), Arc::clone(&nodes), replicas, known.subscribe());
+        let reads = Arc::new(reads);
+        let follower = Arc::new(Follower::new(Arc::clone(&reads), nodes, known));
+        tasks.spawn(Arc::clone(&follower).run());
+        let access = Access { keys: self.merged(&mut tasks, &directory), directory };
+        Parts { router, reads, links, follower, access, tasks }
     }
 
-    fn doors(&self, parts: &Parts, draining: watch::Receiver<bool>) -> Arc<Doors> {
+    /// The keys of the file and of the directory, as they change.
+    fn merged(
+        &self,
+        tasks: &mut JoinSet<()>,
+        directory: &watch::Receiver<Arc<Directory>>,
+    ) -> Option<watch::Receiver<Arc<Keyring>>> {
+        let file = self.keys.clone()?;
+        let merged = watch::Sender::new(Arc::clone(&file.borrow()));
+        let keyring = merged.subscribe();
+        tasks.spawn(merge(file, directory.clone(), merged));
+        Some(keyring)
+    }
+
+    fn doors(parts: &Parts, draining: watch::Receiver<bool>) -> Arc<Doors> {
         let (router, reads) = (Arc::clone(&parts.router), Arc::clone(&parts.reads));
-        Arc::new(Doors { access: self.access.clone(), router, reads, draining })
+        Arc::new(Doors { access: parts.access.clone(), router, reads, draining })
     }
 }
 
@@ -225,9 +253,14 @@ fn payments(doors: Arc<Doors>) -> PaymentsServer<Doors> {
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
-fn admin(access: &Access, parts: &Parts) -> AdminServer<AdminDoors> {
+fn directory(doors: Arc<Doors>, parts: &Parts) -> DirectoryServer<DirectoryDoors> {
+    DirectoryServer::new(DirectoryDoors { doors, follower: Arc::clone(&parts.follower) })
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+fn admin(parts: &Parts) -> AdminServer<AdminDoors> {
     let (router, reads) = (Arc::clone(&parts.router), Arc::clone(&parts.reads));
-    AdminServer::new(AdminDoors { access: access.clone(), router, reads })
+    AdminServer::new(AdminDoors { access: parts.access.clone(), router, reads })
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

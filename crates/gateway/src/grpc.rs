@@ -195,7 +195,7 @@ impl Payments for Doors {
         call: Request<v1::GetAccountRequest>,
     ) -> Result<Response<v1::Account>, Status> {
         let (caller, deadline) = (self.reader(&call)?, deadline::of_call(call.metadata()));
-        self.reads.account(caller.tenant, &call.into_inner(), deadline).await.map(Response::new)
+        self.reads.account(caller.behalf(), &call.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn get_hold(
@@ -203,7 +203,7 @@ impl Payments for Doors {
         call: Request<v1::GetHoldRequest>,
     ) -> Result<Response<v1::Hold>, Status> {
         let (caller, deadline) = (self.reader(&call)?, deadline::of_call(call.metadata()));
-        self.reads.hold(caller.tenant, &call.into_inner(), deadline).await.map(Response::new)
+        self.reads.hold(caller.behalf(), &call.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn list_postings(
@@ -211,7 +211,7 @@ impl Payments for Doors {
         call: Request<v1::ListPostingsRequest>,
     ) -> Result<Response<v1::ListPostingsResponse>, Status> {
         let (caller, deadline) = (self.reader(&call)?, deadline::of_call(call.metadata()));
-        self.reads.postings(caller.tenant, &call.into_inner(), deadline).await.map(Response::new)
+        self.reads.postings(caller.behalf(), &call.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn lookup_outcome(
@@ -219,7 +219,7 @@ impl Payments for Doors {
         call: Request<v1::LookupOutcomeRequest>,
     ) -> Result<Response<v1::Outcome>, Status> {
         let (caller, deadline) = (self.reader(&call)?, deadline::of_call(call.metadata()));
-        self.reads.outcome(caller.tenant, &call.into_inner(), deadline).await.map(Response::new)
+        self.reads.outcome(caller.behalf(), &call.into_inner(), deadline).await.map(Response::new)
     }
 }
 

@@ -1,16 +1,18 @@
 //! The keyring: which API keys there are, what each may do, and how often its tenant may ask.
 //!
-//! A keyring is a value that never changes. Whoever is its source (a file today) makes a new one and puts it into the
-//! channel from which the gateway reads; the next call is judged by the new one. What a tenant has used of its rate
+//! A keyring is a value that never changes. Its sources are a file, which has the secret and the operator's first key, and
+//! the cluster's directory; when one of them changes, a new keyring is made, and the next call is judged by it. What a tenant has used of its rate
 //! goes over to the next keyring, so that changing a key gives nobody a fresh allowance.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ledger::TenantId;
+use ledger::directory::{ApiKeyRecord, Name, Record};
+use ledger::{Directory, TenantId};
+use wire::proto::v1;
 
 use crate::api_key::{ApiKey, KeyMac, MacKey};
 use crate::rate::Bucket;
@@ -165,6 +167,33 @@ impl Keyring {
         self
     }
 
+    /// This keyring and what the directory has beside it. Where both know a name or a tenant, this keyring wins: its file is
+    /// the operator's way in when the directory cannot be changed.
+    #[must_use]
+    pub fn with(&self, directory: &Directory) -> Self {
+        let names: BTreeSet<&str> = self.keys.values().map(|key| key.name.as_str()).collect();
+        let (mut keys, mut buckets) = (self.keys.clone(), BTreeMap::new());
+        for (_, name, record) in directory.changes(0) {
+            match (name, record) {
+                (Name::ApiKey(name), Record::ApiKey(record)) if !names.contains(name.as_str()) => {
+                    let entry = entry(name, record);
+                    if entry.check().is_ok() {
+                        keys.entry(entry.mac).or_insert(entry);
+                    }
+                }
+                (Name::Tenant(tenant), Record::Tenant(record)) => {
+                    let rate = record.rate.and_then(|(per_second, burst)| {
+                        rate(*tenant, per_second, burst).ok()
+                    });
+                    buckets.extend(rate.map(|rate| (*tenant, Arc::new(Bucket::new(rate)))));
+                }
+                _ => {}
+            }
+        }
+        buckets.extend(self.buckets.iter().map(|(tenant, own)| (*tenant, Arc::clone(own))));
+        Self { mac_key: self.mac_key.clone(), keys, buckets }
+    }
+
     /// How many keys there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -190,6 +219,24 @@ impl Keyring {
     /// What a tenant has left of its rate, if it has one.
     pub(crate) fn bucket(&self, tenant: TenantId) -> Option<Arc<Bucket>> {
         self.buckets.get(&tenant).cloned()
+    }
+}
+
+/// A key as the directory has it.
+fn entry(name: &str, record: &ApiKeyRecord) -> KeyEntry {
+    let scope = match wire::convert::scope(record.scopes) {
+        v1::ApiKeyScope::Unspecified => None,
+        v1::ApiKeyScope::Read => Some(Scope::Read),
+        v1::ApiKeyScope::Tenant => Some(Scope::Tenant),
+        v1::ApiKeyScope::Admin => Some(Scope::Admin),
+    };
+    let expires = record.expires.and_then(|at| UNIX_EPOCH.checked_add(Duration::from_millis(at.0)));
+    KeyEntry {
+        name: name.to_owned(),
+        tenant: record.tenant,
+        scopes: scope.into_iter().collect(),
+        mac: KeyMac::of(record.mac),
+        expires,
     }
 }
 

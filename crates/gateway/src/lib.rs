@@ -30,6 +30,7 @@ mod budget;
 mod call;
 mod config;
 mod deadline;
+mod directory;
 mod gateway;
 mod grpc;
 mod http;

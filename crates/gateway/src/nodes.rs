@@ -62,6 +62,11 @@ impl Nodes {
         }
     }
 
+    /// Lets go of a node that has left for good.
+    pub(crate) fn forget(&self, node: u64) {
+        self.lock().remove(&node);
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Channel>> {
         self.known.lock().expect("nothing panics while it holds the nodes")
     }

@@ -6,15 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Account, AccountId, Cut, Hold, HoldId, Rejection, Slot, TenantId, Time};
+use ledger::directory::{Name, Record};
+use ledger::{Account, AccountId, Cut, Directory, Hold, HoldId, Rejection, Slot, Time};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::Status;
-use wire::convert::{self, Page, PageToken, Refusal};
+use wire::convert::{self, Behalf, Page, PageToken, Refusal};
 use wire::proto::cluster::read_reply::Answer;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::shard_client::ShardClient;
 use wire::proto::cluster::{
-    AccountQuestion, CutQuestion, HoldQuestion, Leader, OutcomeQuestion, ReadReply, ReadRequest,
+    AccountQuestion, CutQuestion, DirectoryPage, DirectoryQuestion, HoldQuestion, Leader, OutcomeQuestion, ReadReply, ReadRequest,
     StatementQuestion,
 };
 use wire::proto::v1;
@@ -37,13 +39,15 @@ const ASK_MAX: Duration = Duration::from_secs(2);
 pub(crate) struct Reads {
     router: Arc<Router>,
     nodes: Arc<Nodes>,
-    /// The nodes that have a replica of each shard, in the order of the shards.
+    /// The nodes that were configured to have a replica of each shard, in the order of the shards.
     replicas: Vec<Vec<u64>>,
+    /// The directory, as far as it is known.
+    known: watch::Receiver<Arc<Directory>>,
 }
 
 /// One question, and how it may be answered.
 struct Ask {
-    slot: Slot,
+    link: Arc<Link>,
     stale_ok: bool,
     question: Question,
     deadline: Instant,
@@ -54,20 +58,21 @@ impl Reads {
         router: Arc<Router>,
         nodes: Arc<Nodes>,
         replicas: Vec<Vec<u64>>,
+        known: watch::Receiver<Arc<Directory>>,
     ) -> Self {
-        Self { router, nodes, replicas }
+        Self { router, nodes, replicas, known }
     }
 
     pub(crate) async fn account(
         &self,
-        tenant: TenantId,
+        behalf: Behalf<'_>,
         asked: &v1::GetAccountRequest,
         deadline: Instant,
     ) -> Result<v1::Account, Status> {
-        let id = convert::account_id("name", &asked.name).map_err(refused)?;
+        let id = convert::named_account("name", &asked.name, behalf).map_err(refused)?;
         let question =
-            Question::Account(AccountQuestion { account: sixteen(id.to_u128()), tenant: tenant.0 });
-        let ask = Ask { slot: id.slot(), stale_ok: asked.stale_ok, question, deadline };
+            Question::Account(AccountQuestion { account: sixteen(id.to_u128()), tenant: behalf.tenant.0 });
+        let ask = Ask { link: self.link(id.slot()), stale_ok: asked.stale_ok, question, deadline };
         let reply = self.ask(ask).await?;
         let position = convert::position(reply.index, Time(reply.time_ms));
         match reply.answer {
@@ -81,21 +86,22 @@ impl Reads {
                 | Answer::Outcome(_)
                 | Answer::Statement(_)
                 | Answer::Status(_)
-                | Answer::Cut(_),
+                | Answer::Cut(_)
+                | Answer::Directory(_),
             ) => read(None),
         }
     }
 
     pub(crate) async fn hold(
         &self,
-        tenant: TenantId,
+        behalf: Behalf<'_>,
         asked: &v1::GetHoldRequest,
         deadline: Instant,
     ) -> Result<v1::Hold, Status> {
         let id: HoldId = convert::hold_id("name", &asked.name).map_err(refused)?;
         let question =
-            Question::Hold(HoldQuestion { hold: sixteen(id.to_u128()), tenant: tenant.0 });
-        let ask = Ask { slot: id.slot(), stale_ok: asked.stale_ok, question, deadline };
+            Question::Hold(HoldQuestion { hold: sixteen(id.to_u128()), tenant: behalf.tenant.0 });
+        let ask = Ask { link: self.link(id.slot()), stale_ok: asked.stale_ok, question, deadline };
         let reply = self.ask(ask).await?;
         let position = convert::position(reply.index, Time(reply.time_ms));
         match reply.answer {
@@ -109,23 +115,24 @@ impl Reads {
                 | Answer::Outcome(_)
                 | Answer::Statement(_)
                 | Answer::Status(_)
-                | Answer::Cut(_),
+                | Answer::Cut(_)
+                | Answer::Directory(_),
             ) => read(None),
         }
     }
 
     pub(crate) async fn outcome(
         &self,
-        tenant: TenantId,
+        behalf: Behalf<'_>,
         asked: &v1::LookupOutcomeRequest,
         deadline: Instant,
     ) -> Result<v1::Outcome, Status> {
-        let scoped = convert::scoped_key(asked, tenant).map_err(refused)?;
+        let scoped = convert::scoped_key(asked, behalf).map_err(refused)?;
         let mut bytes = Vec::new();
         ledger::codec::put_hot(&scoped, &mut bytes);
         let question = Question::Outcome(OutcomeQuestion { scoped_key: bytes.into() });
-        let slot = Slot::of(scoped.subject);
-        let reply = self.ask(Ask { slot, stale_ok: false, question, deadline }).await?;
+        let link = self.link(Slot::of(scoped.subject));
+        let reply = self.ask(Ask { link, stale_ok: false, question, deadline }).await?;
         match reply.answer {
             Some(Answer::Outcome(bytes)) => {
                 let bytes = <&[u8; wire::reply::REPLY_BYTES]>::try_from(bytes.as_ref()).ok();
@@ -138,27 +145,28 @@ impl Reads {
                 | Answer::Hold(_)
                 | Answer::Statement(_)
                 | Answer::Status(_)
-                | Answer::Cut(_),
+                | Answer::Cut(_)
+                | Answer::Directory(_),
             ) => read(None),
         }
     }
 
     pub(crate) async fn postings(
         &self,
-        tenant: TenantId,
+        behalf: Behalf<'_>,
         asked: &v1::ListPostingsRequest,
         deadline: Instant,
     ) -> Result<v1::ListPostingsResponse, Status> {
-        let account = convert::account_id("parent", &asked.parent).map_err(refused)?;
+        let account = convert::named_account("parent", &asked.parent, behalf).map_err(refused)?;
         let limit = convert::page_size(asked.page_size).map_err(refused)?;
         let token = PageToken::read(&asked.page_token, account).map_err(refused)?;
         let question = Question::Statement(StatementQuestion {
             account: sixteen(account.to_u128()),
-            tenant: tenant.0,
+            tenant: behalf.tenant.0,
             before: token.cursor.into(),
             limit,
         });
-        let ask = Ask { slot: account.slot(), stale_ok: asked.stale_ok, question, deadline };
+        let ask = Ask { link: self.link(account.slot()), stale_ok: asked.stale_ok, question, deadline };
         let reply = self.ask(ask).await?;
         let position = convert::position(reply.index, Time(reply.time_ms));
         match reply.answer {
@@ -173,7 +181,8 @@ impl Reads {
                 | Answer::Hold(_)
                 | Answer::Outcome(_)
                 | Answer::Status(_)
-                | Answer::Cut(_),
+                | Answer::Cut(_)
+                | Answer::Directory(_),
             ) => read(None),
         }
     }
@@ -186,7 +195,8 @@ impl Reads {
         deadline: Instant,
     ) -> Result<Option<Cut>, Status> {
         let question = Question::Cut(CutQuestion { cut });
-        let reply = self.ask(Ask { slot, stale_ok: false, question, deadline }).await?;
+        let link = self.link(slot);
+        let reply = self.ask(Ask { link, stale_ok: false, question, deadline }).await?;
         match reply.answer {
             Some(Answer::Cut(bytes)) => read(ledger::codec::get_cold(&bytes).ok()).map(Some),
             None => Ok(None),
@@ -195,15 +205,53 @@ impl Reads {
                 | Answer::Hold(_)
                 | Answer::Outcome(_)
                 | Answer::Statement(_)
-                | Answer::Status(_),
+                | Answer::Status(_)
+                | Answer::Directory(_),
             ) => read(None),
         }
     }
 
+    /// What has changed in the directory after a version, a page of it: everything that was decided before this is asked.
+    pub(crate) async fn directory(
+        &self,
+        after: u64,
+        deadline: Instant,
+    ) -> Result<DirectoryPage, Status> {
+        let limit = wire::limits::PAGE_SIZE_MAX;
+        let question = Question::Directory(DirectoryQuestion { after, limit });
+        let link = Arc::clone(self.router.meta());
+        let reply = self.ask(Ask { link, stale_ok: false, question, deadline }).await?;
+        match reply.answer {
+            Some(Answer::Directory(page)) => Ok(page),
+            None
+            | Some(
+                Answer::Account(_)
+                | Answer::Hold(_)
+                | Answer::Outcome(_)
+                | Answer::Statement(_)
+                | Answer::Status(_)
+                | Answer::Cut(_),
+            ) => read(None),
+        }
+    }
+
+    fn link(&self, slot: Slot) -> Arc<Link> {
+        Arc::clone(self.router.link(slot))
+    }
+
+    /// The nodes that have a replica of a shard: as its leader reported, or as configured.
+    fn replicas(&self, shard: u16) -> Vec<u64> {
+        let reported = self.known.borrow().get(&Name::Shard(shard)).and_then(|record| {
+            let Record::Placement(placement) = record else { return None };
+            Some(placement.voters.clone())
+        });
+        let configured = || self.replicas.get(usize::from(shard)).cloned().unwrap_or_default();
+        reported.unwrap_or_else(configured)
+    }
+
     /// Asks until somebody answers.
     async fn ask(&self, ask: Ask) -> Result<ReadReply, Status> {
-        let link = self.router.link(ask.slot);
-        let replicas = self.replicas.get(usize::from(link.shard())).map_or(&[][..], Vec::as_slice);
+        let link = &ask.link;
         let mut hint: Option<Leader> = None;
         let mut last = Failure::NoLeader;
         for attempt in 0..ASKS_MAX {
@@ -223,7 +271,7 @@ impl Reads {
                 }
                 // Replicas move: one that is not where it was is looked for everywhere.
                 None if ask.stale_ok && attempt > 0 => any(&self.nodes.ids()),
-                None if ask.stale_ok => any(replicas),
+                None if ask.stale_ok => any(&self.replicas(link.shard())),
                 None => leader(link, ask.deadline).await,
             };
             let Some(node) = node else { continue };
@@ -278,6 +326,7 @@ impl Reads {
                 | Failure::Diverged
                 | Failure::PeerBehind
                 | Failure::RateLimited
+                | Failure::TablesStale
                 | Failure::InvalidRecord,
             ) => Err(Miss::Final(Box::new(status))),
             None => match said {

@@ -41,6 +41,7 @@ impl From<Refusal> for Halt {
 pub(crate) struct Router {
     shards: Shards,
     links: Vec<Arc<Link>>,
+    meta: Arc<Link>,
     budget: Arc<Budget>,
     draining: AtomicBool,
     meter: Arc<Meter>,
@@ -48,9 +49,14 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    pub(crate) fn new(shards: Shards, links: Vec<Arc<Link>>, budget: Arc<Budget>) -> Self {
+    /// A router to the shards' links, in their order, and the meta group's.
+    pub(crate) fn new(
+        shards: Shards,
+        (links, meta): (Vec<Arc<Link>>, Arc<Link>),
+        budget: Arc<Budget>,
+    ) -> Self {
         let (draining, meter) = (AtomicBool::new(false), Arc::default());
-        Self { shards, links, budget, draining, meter, sampling: Sampling::default() }
+        Self { shards, links, meta, budget, draining, meter, sampling: Sampling::default() }
     }
 
     /// The same, counting what it does, and tracing some of it.
@@ -107,7 +113,11 @@ impl Router {
             return call.call().reply([(place, Reply::Failure(failure))]);
         }
         call.makes(place, made);
-        let link = self.link(Slot::of(request.command.subject()));
+        let link = if request.command.is_for_meta() {
+            &self.meta
+        } else {
+            self.link(Slot::of(request.command.subject()))
+        };
         if link.push(&request, call.call(), place).is_err() {
             call.refuse(place, Refusal::field("legs", "fewer legs: the request is too long"));
         }
@@ -122,6 +132,11 @@ impl Router {
     pub(crate) fn link(&self, slot: Slot) -> &Arc<Link> {
         let shard = usize::from(self.shards.shard(slot));
         self.links.get(shard).expect("the configuration places every shard")
+    }
+
+    /// The meta group's link.
+    pub(crate) const fn meta(&self) -> &Arc<Link> {
+        &self.meta
     }
 
     fn admit(&self, call: &mut Opening, command: &Command) -> Result<(), Failure> {
@@ -168,7 +183,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_cannot_be_taken_is_refused_at_once() {
         let shards = Shards::new(1).expect("one");
-        let link = || vec![Arc::new(Link::new(0))];
+        let link = || (vec![Arc::new(Link::new(0))], Arc::new(Link::new(1)));
         let router = Router::new(shards, link(), Budget::new(0, 1_000));
         check(&router, Duration::from_secs(1), "OVERLOADED").await;
         let router = Router::new(shards, link(), Budget::new(10, 100));

@@ -44,6 +44,7 @@ impl Ledger {
             })
             .collect();
         self.expire_due();
+        self.tell_due();
         self.answer_peers();
         self.settle_digest();
         let finals = std::mem::take(&mut self.finals);
@@ -57,7 +58,7 @@ impl Ledger {
             let scoped = request.scoped_key();
             let is_known = self.recent.outcome(&scoped).is_some()
                 || self.channels.by_key(&scoped).is_some()
-                || scoped.operation == Operation::Deliver;
+                || matches!(scoped.operation, Operation::Deliver | Operation::Report);
             if !is_known {
                 ask(ColdName::Outcome(scoped));
             }
@@ -80,7 +81,9 @@ impl Ledger {
                 | Command::MultiTransfer { .. }
                 | Command::ForgetKeys { .. }
                 | Command::Deliver { .. }
-                | Command::Cut { .. } => {}
+                | Command::Cut { .. }
+                | Command::Direct { .. }
+                | Command::Report { .. } => {}
             }
         }
     }
@@ -95,6 +98,9 @@ impl Ledger {
     ) -> Option<Answer> {
         if let Command::Deliver { from, acked, message, .. } = &request.command {
             return Some(self.deliver(position, request.tenant, (*from, *acked), message.as_ref()));
+        }
+        if let Command::Report { name, record, .. } = &request.command {
+            return Some(self.report(position, request.tenant, name, record));
         }
         let scoped = request.scoped_key();
         let now = |outcome| Some(Answer { outcome, replayed: false });
@@ -168,7 +174,10 @@ impl Ledger {
             }
             Command::ForgetKeys { books, before } => self.forget_keys(*tenant, *books, *before)?,
             Command::Cut { books, cut } => self.cut(*tenant, *books, *cut)?,
-            Command::Deliver { .. } => unreachable!("delivered before keys are asked for"),
+            Command::Direct { name, record, .. } => self.direct(*tenant, name, record)?,
+            Command::Deliver { .. } | Command::Report { .. } => {
+                unreachable!("taken in before keys are asked for")
+            }
         }
         Ok(None)
     }
@@ -176,7 +185,12 @@ impl Ledger {
     /// Brings the records that a command names up to log time.
     fn touch(&mut self, command: &Command) {
         match command.operation() {
-            Operation::Open | Operation::ForgetKeys | Operation::Deliver | Operation::Cut => {}
+            Operation::Open
+            | Operation::ForgetKeys
+            | Operation::Deliver
+            | Operation::Cut
+            | Operation::Direct
+            | Operation::Report => {}
             Operation::Post | Operation::Void => {
                 self.touch_hold(HoldId::from_u128(command.subject()));
             }

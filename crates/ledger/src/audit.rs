@@ -64,6 +64,9 @@ pub enum Violation {
     /// A channel's cursors, its payments and the requests that wait for them do not agree.
     #[error("channels and pending requests do not agree")]
     Channels,
+    /// The directory's index and its records do not agree.
+    #[error("the directory does not agree with itself")]
+    Directory,
     /// I15: the digest kept along the way differs from the records.
     #[error("I15: the digest does not match the records")]
     Digest,
@@ -79,6 +82,7 @@ impl Ledger {
         self.audit_accounts()?;
         self.audit_holds()?;
         self.audit_channels()?;
+        self.audit_directory()?;
         self.audit_digest()
     }
 
@@ -163,6 +167,10 @@ impl Ledger {
 
     fn audit_channels(&self) -> Result<(), Violation> {
         if self.channels.are_sound() { Ok(()) } else { Err(Violation::Channels) }
+    }
+
+    fn audit_directory(&self) -> Result<(), Violation> {
+        if self.directory.is_sound() { Ok(()) } else { Err(Violation::Directory) }
     }
 
     fn audit_digest(&self) -> Result<(), Violation> {

@@ -17,6 +17,7 @@ use crate::account::{AccountKind, Authority, FreezeScope};
 use crate::amount::{Amount, Currency};
 use crate::channels::Message;
 use crate::codec;
+use crate::directory::{Name, Record};
 use crate::hash;
 use crate::id::{AccountId, HoldId, TenantId, Time, TransferId};
 use crate::key::{Key, Operation, ScopedKey};
@@ -162,6 +163,26 @@ pub enum Command {
         /// Its number: greater than that of any cut before it.
         cut: u64,
     },
+    /// Writes into the directory, or takes out of it: the operator's, and a tenant's for its own aliases. Only the meta
+    /// group does it.
+    Direct {
+        /// Any id, and no account: the meta group has no slot.
+        books: AccountId,
+        /// Under which name.
+        name: Name,
+        /// What is known from now on.
+        record: Record,
+    },
+    /// What a node says of itself, or of a shard that it leads, to the meta group: no client's. It has no key, because it
+    /// may be said any number of times.
+    Report {
+        /// Any id, and no account: the meta group has no slot.
+        books: AccountId,
+        /// Under which name.
+        name: Name,
+        /// What is so.
+        record: Record,
+    },
 }
 
 impl Command {
@@ -181,6 +202,8 @@ impl Command {
             Self::ForgetKeys { .. } => Operation::ForgetKeys,
             Self::Deliver { .. } => Operation::Deliver,
             Self::Cut { .. } => Operation::Cut,
+            Self::Direct { .. } => Operation::Direct,
+            Self::Report { .. } => Operation::Report,
         }
     }
 
@@ -188,7 +211,7 @@ impl Command {
     #[must_use]
     pub const fn is_internal(&self) -> bool {
         match self {
-            Self::ForgetKeys { .. } | Self::Deliver { .. } => true,
+            Self::ForgetKeys { .. } | Self::Deliver { .. } | Self::Report { .. } => true,
             Self::Open { .. }
             | Self::Freeze { .. }
             | Self::Unfreeze { .. }
@@ -199,7 +222,36 @@ impl Command {
             | Self::Post { .. }
             | Self::Void { .. }
             | Self::Reverse { .. }
-            | Self::Cut { .. } => false,
+            | Self::Cut { .. }
+            | Self::Direct { .. } => false,
+        }
+    }
+
+    /// Whether the meta group does it, and no shard.
+    #[must_use]
+    pub const fn is_for_meta(&self) -> bool {
+        matches!(self, Self::Direct { .. } | Self::Report { .. })
+    }
+
+    /// Whether what it does depends on tables: of what is there today, nothing.
+    #[must_use]
+    pub const fn asks_tables(&self) -> bool {
+        match self {
+            Self::Open { .. }
+            | Self::Freeze { .. }
+            | Self::Unfreeze { .. }
+            | Self::Close { .. }
+            | Self::Transfer { .. }
+            | Self::MultiTransfer { .. }
+            | Self::Hold { .. }
+            | Self::Post { .. }
+            | Self::Void { .. }
+            | Self::Reverse { .. }
+            | Self::ForgetKeys { .. }
+            | Self::Deliver { .. }
+            | Self::Cut { .. }
+            | Self::Direct { .. }
+            | Self::Report { .. } => false,
         }
     }
 
@@ -217,7 +269,9 @@ impl Command {
             Self::Reverse { credit, .. } => credit.to_u128(),
             Self::ForgetKeys { books, .. }
             | Self::Deliver { books, .. }
-            | Self::Cut { books, .. } => books.to_u128(),
+            | Self::Cut { books, .. }
+            | Self::Direct { books, .. }
+            | Self::Report { books, .. } => books.to_u128(),
         }
     }
 }

@@ -22,8 +22,9 @@ use bincode::{Decode, Encode};
 
 use crate::amount::{Amount, Currency};
 use crate::batch::LEGS_MAX;
+use crate::directory::{Name, Record};
 use crate::hash;
-use crate::id::{AccountId, TransferId};
+use crate::id::{AccountId, Time, TransferId};
 use crate::journal::JournalKind;
 use crate::key::ScopedKey;
 use crate::rejection::Rejection;
@@ -46,7 +47,7 @@ impl PeerSet {
     /// When there can be no shard of that number.
     pub fn insert(&mut self, peer: u16) {
         let bit = 1_u128.checked_shl(u32::from(peer));
-        self.0 |= bit.expect("a cluster has at most 64 shards");
+        self.0 |= bit.expect("a cluster has at most 64 shards and the meta group");
     }
 
     /// Whether there is none.
@@ -139,6 +140,19 @@ pub enum Message {
     },
     /// Here a consistent cut of this number was made: what comes before it belongs to the cut, what comes after does not.
     Marker(u64),
+    /// The meta group to a shard: this is known from now on.
+    Record {
+        /// Under which name.
+        name: Name,
+        /// The version of the change.
+        version: u64,
+        /// What is known.
+        record: Record,
+    },
+    /// The meta group to a shard: it is this late, and everything published before was sent before.
+    Told(Time),
+    /// A shard to the meta group: it was told that it is this late.
+    Heard(Time),
 }
 
 /// A message on its way: its number in the channel, from 1 on.
@@ -290,7 +304,11 @@ impl Channel {
         numbers.zip(&self.sent).filter(move |(number, _)| *number > settled).filter_map(
             |(number, message)| match message {
                 Message::Pay(payment) => Some((number, payment)),
-                Message::Settled { .. } | Message::Marker(_) => None,
+                Message::Settled { .. }
+                | Message::Marker(_)
+                | Message::Record { .. }
+                | Message::Told(_)
+                | Message::Heard(_) => None,
             },
         )
     }
@@ -301,7 +319,11 @@ impl Channel {
             let number = self.cursors.dropped.saturating_add(1);
             let is_settled = match first {
                 Message::Pay(_) => number <= self.cursors.settled,
-                Message::Settled { .. } | Message::Marker(_) => true,
+                Message::Settled { .. }
+                | Message::Marker(_)
+                | Message::Record { .. }
+                | Message::Told(_)
+                | Message::Heard(_) => true,
             };
             if number > self.cursors.acked || !is_settled {
                 return;

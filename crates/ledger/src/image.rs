@@ -17,6 +17,7 @@ use crate::channels::{Channel, Cursors, Message, Pending};
 use crate::codec;
 use crate::cold::{ColdName, ColdRecord, Corrupt, Incoming, KeptOutcome};
 use crate::cuts::Cuts;
+use crate::directory::{Directory, Head, LEVEL_MAX, Row};
 use crate::hash;
 use crate::hold::Hold;
 use crate::id::{AccountId, TenantId, Time, TransferId};
@@ -49,6 +50,9 @@ const FACTS: &[u8] = b"f";
 /// Messages, or waiting requests, in one page.
 const PAGE_MESSAGES: usize = 128;
 
+/// Rows of the directory in one page: with the longest tables it takes a fifth of a mebibyte.
+const PAGE_ROWS: usize = 64;
+
 /// The ledger at one log index.
 #[derive(Debug)]
 pub struct Image {
@@ -58,6 +62,7 @@ pub struct Image {
     channels: Vec<(u16, Channel)>,
     pending: Vec<(TransferId, Pending)>,
     cuts: Cuts,
+    directory: Arc<Directory>,
     chunks: Vec<Arc<Chunk>>,
     shard: u16,
 }
@@ -100,6 +105,7 @@ impl Ledger {
                 .map(|(id, waiting)| (*id, waiting.clone()))
                 .collect(),
             cuts: self.cuts.clone(),
+            directory: Arc::clone(&self.directory),
             chunks,
         }
     }
@@ -172,7 +178,27 @@ impl Image {
             .map(|(number, waiting)| (page_name(b'w', number), page_bytes(&waiting.to_vec())));
         let cuts = Some(&self.cuts).filter(|cuts| !cuts.is_empty());
         let cuts = cuts.map(|cuts| (page_name(b'k', 0), page_bytes(cuts)));
-        accounts.chain(self.channel_pages()).chain(facts).chain(holds).chain(cuts).chain(waiting)
+        accounts
+            .chain(self.channel_pages())
+            .chain(self.directory_pages())
+            .chain(facts)
+            .chain(holds)
+            .chain(cuts)
+            .chain(waiting)
+    }
+
+    /// First the head, then the rows; nothing, as long as nothing was ever known.
+    fn directory_pages(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+        let known = Some(&self.directory).filter(|directory| !directory.is_empty());
+        known.into_iter().flat_map(|directory| {
+            let head = (page_name(b'd', 0), page_bytes(directory.head()));
+            let rows: Vec<Row> = directory.rows().collect();
+            let pages: Vec<_> = (1_u32..)
+                .zip(rows.chunks(PAGE_ROWS))
+                .map(|(number, rows)| (page_name(b'd', number), page_bytes(&rows.to_vec())))
+                .collect();
+            std::iter::once(head).chain(pages)
+        })
     }
 
     /// Of each channel first its cursors, then its messages.
@@ -340,6 +366,7 @@ pub struct Restore {
     facts: Option<Facts>,
     cursors: BTreeMap<u16, Cursors>,
     messages: BTreeMap<(u16, u32), Vec<Message>>,
+    directory_head: Head,
 }
 
 impl Restore {
@@ -351,6 +378,7 @@ impl Restore {
             facts: None,
             cursors: BTreeMap::new(),
             messages: BTreeMap::new(),
+            directory_head: Head::default(),
         }
     }
 
@@ -383,9 +411,22 @@ impl Restore {
                     self.ledger.channels.wait(transfer, pending);
                 }
             }
+            Some(b'd') => self.directory_page(name, value)?,
             Some(b'k') => self.ledger.cuts = read_page(value)?,
             Some(b'f') => self.facts = Some(read_page(value)?),
             Some(_) | None => return Err(Corrupt::new("page", "its name is of no known kind")),
+        }
+        Ok(())
+    }
+
+    fn directory_page(&mut self, name: &[u8], value: &[u8]) -> Result<(), Corrupt> {
+        if name == page_name(b'd', 0) {
+            self.directory_head = read_page(value)?;
+            return Ok(());
+        }
+        let directory = Arc::make_mut(&mut self.ledger.directory);
+        for (name, version, record) in read_page::<Vec<Row>>(value)? {
+            directory.take(name, version, record);
         }
         Ok(())
     }
@@ -411,7 +452,11 @@ impl Restore {
     /// # Errors
     /// When pages are missing, are another shard's, or do not add up to the digest they were written with.
     pub fn finish(self) -> Result<Ledger, Corrupt> {
-        let Self { mut ledger, facts, cursors, messages } = self;
+        let Self { mut ledger, facts, cursors, messages, directory_head } = self;
+        Arc::make_mut(&mut ledger.directory).restore_head(directory_head);
+        if ledger.directory.level() > LEVEL_MAX {
+            return Err(Corrupt::new("directory", "its feature level needs a newer release"));
+        }
         for (peer, cursors) in cursors {
             let pages = messages.range((peer, 0)..=(peer, u32::MAX));
             let sent = pages.flat_map(|(_, page)| page.iter().cloned()).collect();

@@ -100,6 +100,10 @@ pub enum Operation {
     Deliver,
     /// Beginning a cut for the live audit.
     Cut,
+    /// Writing into the directory.
+    Direct,
+    /// Reporting to the directory. It has no key.
+    Report,
 }
 
 /// A key within its scope: what the ledger looks up.

@@ -1,12 +1,14 @@
 //! The ledger: a plain value with one function that changes it, [`Ledger::apply`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::account::{Account, AccountKind};
 use crate::amount::Currency;
 use crate::channels::{Channel, Channels, Numbered, PeerSet, Refusal};
 use crate::cold::{ColdName, ColdValue, KeptOutcome};
 use crate::cuts::{Cut, Cuts};
+use crate::directory::Directory;
 use crate::fetched::Fetched;
 use crate::hash;
 use crate::hold::{Hold, HoldState};
@@ -58,6 +60,8 @@ pub struct Ledger {
     pub(crate) evictions: u64,
     pub(crate) channels: Channels,
     pub(crate) cuts: Cuts,
+    /// Shared with images until it changes, which is seldom.
+    pub(crate) directory: Arc<Directory>,
     /// What became final in the batch that is being applied, and had waited for other shards.
     pub(crate) finals: Vec<(ScopedKey, Outcome)>,
     /// The payments that this batch took in, by channel and number, and why those refused were.
@@ -83,6 +87,7 @@ impl Ledger {
             evictions: 0,
             channels: Channels::default(),
             cuts: Cuts::default(),
+            directory: Arc::default(),
             finals: Vec::new(),
             unanswered: Vec::new(),
         }
@@ -228,7 +233,8 @@ impl Ledger {
     /// When something next falls due.
     #[must_use]
     pub fn next_timer(&self) -> Option<Time> {
-        self.holds.next_deadline()
+        let timers = self.holds.next_deadline().into_iter().chain(self.next_telling());
+        timers.min()
     }
 
     /// The digest of everything that can change an answer, wherever it lies: equal on all replicas at equal index.
@@ -243,7 +249,8 @@ impl Ledger {
     /// The digest of everything but accounts and active holds.
     pub(crate) fn rest_digest(&self) -> u128 {
         let facts = hash::part(&(self.now, &self.retention));
-        let rest = [self.recent.digest(), self.channels.digest(), self.cuts.digest(), facts];
+        let (channels, cuts) = (self.channels.digest(), self.cuts.digest());
+        let rest = [self.recent.digest(), channels, cuts, self.directory.digest(), facts];
         rest.into_iter().fold(self.sealed, u128::wrapping_add)
     }
 

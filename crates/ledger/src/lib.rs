@@ -36,6 +36,7 @@ pub mod codec;
 mod cold;
 mod commands;
 mod cuts;
+pub mod directory;
 mod fetched;
 mod hash;
 mod hold;
@@ -63,6 +64,7 @@ pub use cold::{
     ColdName, ColdRecord, ColdValue, Corrupt, Incoming, KeptOutcome, cold_digest, posting_filter,
     posting_range,
 };
+pub use directory::{Directory, LEVEL_MAX};
 pub use cuts::{CUT_MS_MAX, CUTS_MAX, Cut, Discrepancy, compare};
 pub use fetched::Fetched;
 pub use hold::{HOLDS_PER_ACCOUNT_MAX, Hold, HoldState};

@@ -109,6 +109,29 @@ pub enum Rejection {
         /// The legs that came back, a bit for each, the lowest for the first.
         legs: u64,
     },
+    /// Let the table take effect later: shards must have heard of it before.
+    #[error("a table is published, or withdrawn, an hour before it takes effect at the least: not before {} ms", .earliest.0)]
+    TableTooSoon {
+        /// When it may take effect.
+        earliest: Time,
+    },
+    /// Use another name, or take away first what stands under it.
+    #[error("something else is known under this name")]
+    NameTaken,
+    /// Check the name.
+    #[error("nothing is known under this name")]
+    RecordNotFound,
+    /// Take names away that nobody uses, or use those that are there.
+    #[error("the directory knows as many names as it may")]
+    DirectoryFull,
+    /// Upgrade the node, or remove it from the cluster, then try with a new key.
+    #[error("node {node} does not know feature level {level}")]
+    LevelNotReady {
+        /// The level that was asked for.
+        level: u64,
+        /// The first node whose release does not know it; 0 when no node has reported itself yet.
+        node: u64,
+    },
 }
 
 impl Rejection {
@@ -142,6 +165,11 @@ impl Rejection {
             Self::NotFrozen => "NOT_FROZEN",
             Self::InvalidCommand => "INVALID_COMMAND",
             Self::Returned { .. } => "RETURNED",
+            Self::TableTooSoon { .. } => "TABLE_TOO_SOON",
+            Self::NameTaken => "NAME_TAKEN",
+            Self::RecordNotFound => "RECORD_NOT_FOUND",
+            Self::DirectoryFull => "DIRECTORY_FULL",
+            Self::LevelNotReady { .. } => "LEVEL_NOT_READY",
         }
     }
 }

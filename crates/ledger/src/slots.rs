@@ -56,6 +56,17 @@ impl Shards {
         self.0
     }
 
+    /// The number of the meta group: the one after the shards'. It has a ledger and channels like theirs, and no slot.
+    #[must_use]
+    pub const fn meta(self) -> u16 {
+        self.0
+    }
+
+    /// All groups of a cluster: its shards, and the meta group.
+    pub fn groups(self) -> impl Iterator<Item = u16> {
+        0..=self.0
+    }
+
     /// The shard of a slot: slots are dealt out in even runs.
     #[must_use]
     pub fn shard(self, slot: Slot) -> u16 {
@@ -99,6 +110,7 @@ mod tests {
                 assert!(first.0 == 0 || shards.shard(Slot(first.0 - 1)) == shard - 1);
             }
         }
+        assert_eq!(Shards::new(2).unwrap().groups().collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(Shards::new(0), None);
         assert_eq!(Shards::new(65), None);
     }

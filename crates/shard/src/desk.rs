@@ -14,6 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use group_commit::{Driver, GroupCommit, Refused, Ticket, Weight};
 use ledger::batch::{get_record, records};
+use ledger::directory::TABLES_AGE_MS_MAX;
 use ledger::{
     Answer, Decided, KEY_SKEW_MS, Operation, Outcome, PeerSet, Request, ScopedKey, Shards, Slot,
     Time,
@@ -381,8 +382,14 @@ impl Desk {
     /// Whether a request may be proposed; then, what it pays to other shards.
     fn check(&self, request: &Request, now: Time, books: &impl Books) -> Result<Away, Failure> {
         let (shards, shard) = self.place;
-        if shards.shard(Slot::of(request.command.subject())) != shard {
+        let command = &request.command;
+        let is_for_meta = command.is_for_meta();
+        let is_here = || shards.shard(Slot::of(command.subject())) == shard;
+        if is_for_meta != (shard == shards.meta()) || !(is_for_meta || is_here()) {
             return Err(Failure::InvalidRecord);
+        }
+        if command.asks_tables() && books.told().plus_ms(TABLES_AGE_MS_MAX) < now {
+            return Err(Failure::TablesStale);
         }
         // What the cluster asks of itself never comes in a frame, whoever sent it.
         if request.command.is_internal() {

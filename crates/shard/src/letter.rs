@@ -5,12 +5,18 @@
 //! answer   version 1 │ what 1 │ number 8        the last message applied, or the leader's node, or 0
 //! ```
 //!
+//! Nodes write to the meta group too, of themselves and of the shards that they lead: such a letter has [`REPORTS`] for its
+//! shard, and reports for its records.
+//!
 //! Numbers are little-endian. The records are encoded once, here; the peer's leader checks each of them and proposes
 //! the bytes as they are.
+
+use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use consensus::failpoint::{Traffic, loses_payment};
 use ledger::batch::{BATCH_REQUESTS_MAX, get_record, put_record, records};
+use ledger::directory::{Name, Record};
 use ledger::{AccountId, Command, Key, Ledger, Message, Numbered, Request, Shards, Slot, TenantId};
 
 use crate::proposer::ENTRY_BYTES_MAX;
@@ -19,6 +25,9 @@ use crate::proposer::ENTRY_BYTES_MAX;
 const VERSION: u8 = 1;
 
 const HEAD_BYTES: usize = 7;
+
+/// What stands for the shard in a letter of reports: no shard has it.
+const REPORTS: u16 = u16::MAX;
 
 /// Room for the next record: a message is never longer.
 const RECORD_ROOM: usize = 4_096;
@@ -63,15 +72,30 @@ pub(crate) fn write(ledger: &Ledger, peer: u16, after: u64) -> Option<Bytes> {
             break;
         }
     }
-    if count == 0 {
-        return None;
+    (count > 0).then(|| seal(books.shard, count, &records))
+}
+
+/// Writes to the meta group what a node reports: a bounded number of short records, as one letter.
+pub(crate) fn report(reports: &BTreeMap<Name, Record>) -> Bytes {
+    let mut records = Vec::new();
+    let mut count = 0_u32;
+    for (name, record) in reports {
+        let (name, record) = (name.clone(), record.clone());
+        let command = Command::Report { books: AccountId::from_u128(0), name, record };
+        let request = Request { key: Key::from_u128(0), tenant: TenantId(0), command };
+        put_record(&request, &mut records).expect("a report is shorter than a record may be");
+        count = count.saturating_add(1);
     }
+    seal(REPORTS, count, &records)
+}
+
+fn seal(from: u16, count: u32, records: &[u8]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(HEAD_BYTES.saturating_add(records.len()));
     bytes.put_u8(VERSION);
-    bytes.put_u16_le(books.shard);
+    bytes.put_u16_le(from);
     bytes.put_u32_le(count);
-    bytes.put_slice(&records);
-    Some(bytes.freeze())
+    bytes.put_slice(records);
+    bytes.freeze()
 }
 
 /// What a letter carries.
@@ -80,8 +104,8 @@ pub(crate) fn traffic(letter: &[u8]) -> Traffic {
 }
 
 impl Letter {
-    /// Reads a letter to a shard. `None` when it is none: every record must be a message from the shard that the letter
-    /// says, to this one, and nothing else.
+    /// Reads a letter to a group. `None` when it is none: every record must be a message from the shard that the letter
+    /// says, to this one, and nothing else; or, in the meta group, a node's report.
     #[must_use]
     pub fn read(bytes: &Bytes, (shards, shard): (Shards, u16)) -> Option<Self> {
         let (version, rest) = bytes.split_first()?;
@@ -100,11 +124,15 @@ impl Letter {
         let mut read = 0_usize;
         for record in records(&body) {
             let Request { tenant, command, .. } = get_record(record.ok()?, read).ok()?;
-            let Command::Deliver { books, from: writer, message, .. } = command else {
-                return None;
+            let is_meta = shard == shards.meta();
+            let is_sound = if let Command::Deliver { books, from: writer, message, .. } = command {
+                let is_ours = is_meta || shards.shard(Slot::of(books.to_u128())) == shard;
+                writer == from && is_ours && message.is_some()
+            } else {
+                let is_report = matches!(command, Command::Report { .. });
+                is_report && is_meta && from == REPORTS
             };
-            let is_ours = shards.shard(Slot::of(books.to_u128())) == shard;
-            if tenant != TenantId(0) || writer != from || !is_ours || message.is_none() {
+            if tenant != TenantId(0) || !is_sound {
                 return None;
             }
             read = read.saturating_add(1);

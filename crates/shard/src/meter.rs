@@ -227,6 +227,8 @@ pub(crate) const fn name(kind: Operation) -> &'static str {
         Operation::ForgetKeys => "forget_keys",
         Operation::Deliver => "deliver",
         Operation::Cut => "cut",
+        Operation::Direct => "direct",
+        Operation::Report => "report",
     }
 }
 

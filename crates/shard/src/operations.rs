@@ -5,17 +5,19 @@ use std::sync::Arc;
 use consensus::{
     Change, ChangeError, Changed, DrainError, Node, Overview, PeerOverview, Replica, ReplicaStatus,
 };
+use ledger::{LEVEL_MAX, Shards};
 use tonic::{Request, Response, Status};
 use wire::convert::Refusal;
 use wire::proto::cluster::cluster_server::{Cluster as ClusterDoor, ClusterServer};
 use wire::proto::cluster::{
     AddLearnerRequest, ChangeReply, ChangeVotersRequest, GetNodeRequest, Leader, MemberState,
-    NodeStatus, PeerState, RemoveLearnerRequest, ReplicaState, Role, SetDrainedRequest,
+    NodeStatus, PeerState, RemoveLearnerRequest, ReplicaState, RetireNodeRequest, Role, SetDrainedRequest,
     TransferLeaderRequest,
 };
 use wire::{Failure, Obstacle};
 
 use crate::actor::Addresses;
+use crate::registrar::Registrar;
 
 /// The longest address that is taken: a host name's 253 bytes, and a port.
 const ADDRESS_LEN_MAX: usize = 260;
@@ -24,19 +26,21 @@ const ADDRESS_LEN_MAX: usize = 260;
 struct Operations {
     node: Arc<Node>,
     addresses: Addresses,
-    shards: u16,
+    shards: Shards,
     replication: u32,
+    registrar: Registrar,
 }
 
 /// Makes the gRPC service through which a node is operated. `replication` is how many replicas each shard should have.
 #[must_use]
 pub fn cluster_server(
     node: Arc<Node>,
-    shards: u16,
+    shards: Shards,
     replication: u32,
+    registrar: Registrar,
 ) -> ClusterServer<impl ClusterDoor> {
     let addresses = node.addresses();
-    ClusterServer::new(Operations { node, addresses, shards, replication })
+    ClusterServer::new(Operations { node, addresses, shards, replication, registrar })
 }
 
 #[tonic::async_trait]
@@ -46,7 +50,9 @@ impl ClusterDoor for Operations {
         let replicas = self.node.replicas();
         let mut status = node_status(overview);
         status.is_started = self.node.has_started();
-        status.shards = self.shards.into();
+        status.shards = self.shards.count().into();
+        status.level = self.registrar.level();
+        status.level_max = LEVEL_MAX;
         status.replication = self.replication;
         status.replicas = replicas.iter().map(|replica| replica_state(replica)).collect();
         Ok(Response::new(status))
@@ -105,12 +111,26 @@ impl ClusterDoor for Operations {
             Err(DrainError::NotKept) => Err(wire::status::failure(Failure::DiskFull, None)),
         }
     }
+
+    async fn retire_node(
+        &self,
+        request: Request<RetireNodeRequest>,
+    ) -> Result<Response<ChangeReply>, Status> {
+        let node = node(request.into_inner().node_id)?;
+        match self.registrar.retire(node).await {
+            Some(true) => Ok(Response::new(ChangeReply { is_new: true })),
+            // The meta group has no leader, or still hears that the node keeps something.
+            Some(false) => Err(wire::status::failure(Failure::OutcomeUnknown, None)),
+            None => Ok(Response::new(ChangeReply { is_new: false })),
+        }
+    }
 }
 
 impl Operations {
     async fn change(&self, shard: u32, change: Change) -> Result<Response<ChangeReply>, Status> {
-        let number = u16::try_from(shard).ok().filter(|number| *number < self.shards);
-        let number = number.ok_or_else(|| wrong("shard", "a shard of the cluster"))?;
+        let number = u16::try_from(shard).ok().filter(|number| *number <= self.shards.meta());
+        let number = number
+            .ok_or_else(|| wrong("shard", "a shard of the cluster, or their number for the meta group"))?;
         match self.node.change(number, change).await {
             Ok(Changed { is_new }) => Ok(Response::new(ChangeReply { is_new })),
             Err(error) => Err(self.not_changed(shard, error)),

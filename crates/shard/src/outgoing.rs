@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ledger::{AccountId, Command, HoldId, Ledger, Shards, UNSETTLED_MAX};
+use ledger::{AccountId, Command, HoldId, Ledger, Shards, Time, UNSETTLED_MAX};
 
 /// What the desk asks of the ledger: how full a channel is, and whom a hold will pay.
 pub trait Books {
@@ -11,6 +11,8 @@ pub trait Books {
     fn unsettled(&self, peer: u16) -> u64;
     /// Whom an active hold will pay.
     fn payee_of(&self, hold: HoldId) -> Option<AccountId>;
+    /// When the meta group last told the time.
+    fn told(&self) -> Time;
 }
 
 impl Books for Ledger {
@@ -20,6 +22,10 @@ impl Books for Ledger {
 
     fn payee_of(&self, hold: HoldId) -> Option<AccountId> {
         self.hold(&hold).map(|hold| hold.credit)
+    }
+
+    fn told(&self) -> Time {
+        self.directory().told()
     }
 }
 
@@ -91,7 +97,9 @@ pub(crate) fn away(command: &Command, place: (Shards, u16), books: &impl Books) 
         | Command::Void { .. }
         | Command::ForgetKeys { .. }
         | Command::Deliver { .. }
-        | Command::Cut { .. } => {}
+        | Command::Cut { .. }
+        | Command::Direct { .. }
+        | Command::Report { .. } => {}
     }
     away
 }

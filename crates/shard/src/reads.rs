@@ -8,7 +8,7 @@ use wire::convert::{Page, get_cursor};
 use wire::proto::cluster::read_reply::Answer as ReplyAnswer;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::{
-    AccountQuestion, CutQuestion, HoldQuestion, Leader, OutcomeQuestion, ReadReply, ReadRequest,
+    AccountQuestion, CutQuestion, DirectoryPage, DirectoryQuestion, HoldQuestion, Leader, OutcomeQuestion, ReadReply, ReadRequest,
     ReplicaStatus, StatementPage, StatementQuestion,
 };
 use wire::{Failure, Reply};
@@ -38,6 +38,7 @@ pub(crate) async fn answer(
             codec::put_cold(ledger.cut_of(cut)?, &mut bytes);
             Some(ReplyAnswer::Cut(bytes.into()))
         }),
+        Question::Directory(question) => Some(directory(replica, &question)),
     };
     Ok(ReadReply { index, time_ms: time.0, answer })
 }
@@ -149,6 +150,27 @@ fn status(node_id: u64, leader: Option<Leader>, replica: &Replica) -> ReplyAnswe
         digest: digest.to_be_bytes().to_vec().into(),
         log_bytes: status.log_bytes,
         purged_index: status.purged.unwrap_or(0),
+    })
+}
+
+/// What has changed in the directory, a bounded number of changes.
+fn directory(replica: &Replica, question: &DirectoryQuestion) -> ReplyAnswer {
+    let limit = question.limit.clamp(1, wire::limits::PAGE_SIZE_MAX);
+    let limit = usize::try_from(limit).unwrap_or(1);
+    replica.with_ledger(|ledger| {
+        let directory = ledger.directory();
+        let changes = directory.changes(question.after).take(limit).map(|(version, name, record)| {
+            let mut bytes = Vec::new();
+            codec::put_cold(&(name, version, record), &mut bytes);
+            bytes.into()
+        });
+        let heard = directory.heard().iter().map(|(shard, at)| (u32::from(*shard), at.0));
+        ReplyAnswer::Directory(DirectoryPage {
+            version: directory.version(),
+            changes: changes.collect(),
+            told_ms: directory.told().0,
+            heard_ms: heard.collect(),
+        })
     })
 }
 

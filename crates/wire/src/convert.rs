@@ -6,6 +6,8 @@
 
 mod answers;
 mod audit;
+mod behalf;
+mod directory;
 mod derive;
 mod fields;
 mod names;
@@ -19,10 +21,14 @@ mod tests;
 
 pub use answers::{Made, outcome, posted, timestamp};
 pub use audit::audit;
+pub use behalf::{Behalf, read_alias};
+pub use directory::{api_key_intent, directory, read_time, scope, table};
 pub use derive::{derived_account, derived_hold, owner_slot};
 pub use names::{account_name, hold_name, key, transfer_name};
 pub use page::PageToken;
-pub use reads::{account, account_id, hold, hold_id, page_size, position, posting, scoped_key};
+pub use reads::{
+    account, account_id, hold, hold_id, named_account, page_size, position, posting, scoped_key,
+};
 pub use refusal::{CredentialFault, FieldViolation, Forbidden, Refusal};
 pub use requests::{Intent, ToIntent, request};
 pub use statement::{Page, get_cursor, sixteen};

@@ -43,11 +43,14 @@ pub enum Failure {
     /// No log holds the request. Try again, as slowly as was agreed.
     #[error("more requests a second than the tenant may send")]
     RateLimited,
+    /// No log holds the request. Operators: the meta group has no leader, or its messages do not arrive.
+    #[error("the shard has not heard from the meta group for an hour")]
+    TablesStale,
 }
 
 impl Failure {
     /// Every failure, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NoLeader,
         Self::Overloaded,
         Self::DiskFull,
@@ -59,6 +62,7 @@ impl Failure {
         Self::InvalidRecord,
         Self::PeerBehind,
         Self::RateLimited,
+        Self::TablesStale,
     ];
 
     /// The code by which everybody outside knows it: stable for ever.
@@ -76,6 +80,7 @@ impl Failure {
             Self::InvalidRecord => "INVALID_RECORD",
             Self::PeerBehind => "PEER_BEHIND",
             Self::RateLimited => "RATE_LIMITED",
+            Self::TablesStale => "TABLES_STALE",
         }
     }
 
@@ -93,7 +98,8 @@ impl Failure {
             | Self::DeadlinePassed
             | Self::InvalidRecord
             | Self::PeerBehind
-            | Self::RateLimited => false,
+            | Self::RateLimited
+            | Self::TablesStale => false,
         }
     }
 
@@ -121,6 +127,7 @@ impl Failure {
             Self::InvalidRecord => 8,
             Self::PeerBehind => 9,
             Self::RateLimited => 10,
+            Self::TablesStale => 11,
         }
     }
 
@@ -141,7 +148,7 @@ mod tests {
             assert_eq!(failure.number(), number);
             assert_eq!(Failure::from_number(number), Some(failure));
         }
-        assert_eq!(Failure::from_number(11), None);
+        assert_eq!(Failure::from_number(12), None);
         assert_eq!(Failure::from_number(255), None);
     }
 

@@ -144,7 +144,7 @@ impl Node {
                 desk.trace(*group);
             }
         }
-        for group in (0..config.shards.count()).filter(|group| roster.has_left(*group)) {
+        for group in config.shards.groups().filter(|group| roster.has_left(*group)) {
             desk.trace(group);
         }
         Ok(Self(Arc::new(Site {
@@ -190,7 +190,7 @@ pub(super) fn ground(config: &NodeConfig, offload: Offload) -> Result<Ground, Op
     })
 }
 
-/// Opens the shards that this node votes in when the cluster is made, and those that it has a log of and has not left.
+/// Opens the groups that this node votes in when the cluster is made, and those that it has a log of and has not left.
 fn find(
     config: &NodeConfig,
     log: &Log,
@@ -199,7 +199,7 @@ fn find(
 ) -> Result<BTreeMap<u16, (LogStore, Shard)>, OpenError> {
     let mut found = BTreeMap::new();
     let logged = log.groups();
-    for number in 0..config.shards.count() {
+    for number in config.shards.groups() {
         let is_first = !roster.is_settled() && voters(number, config).contains(&config.node_id);
         let is_kept = is_first || logged.contains(&number.into());
         if is_kept && !roster.has_left(number) {
@@ -217,7 +217,9 @@ pub(super) fn open_shard(
     (number, (offload, stop)): (u16, &(Offload, StopSwitch)),
 ) -> Result<(LogStore, Shard), OpenError> {
     let books = Books { shard: number, shards: config.shards };
-    let dir = config.data_dir.join(format!("shard-{number:02}"));
+    let name =
+        if number == config.shards.meta() { "meta".into() } else { format!("shard-{number:02}") };
+    let dir = config.data_dir.join(name);
     let opened = checkpoint::open(&dir, parts.clone(), books);
     let (checkpoints, opened) =
         opened.map_err(|error| OpenError::Store { shard: number, error })?;

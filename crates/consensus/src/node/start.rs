@@ -221,7 +221,7 @@ impl Site {
             let first = voters(*group, &self.config).first().copied();
             first == Some(self.config.node_id) && !traces.contains(group)
         };
-        let mut to_make: BTreeSet<u16> = (0..self.config.shards.count()).filter(is_ours).collect();
+        let mut to_make: BTreeSet<u16> = self.config.shards.groups().filter(is_ours).collect();
         while !to_make.is_empty() {
             if let Some(reason) = self.stop.watch().borrow().clone() {
                 return Err(reason);

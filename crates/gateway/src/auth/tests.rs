@@ -25,7 +25,11 @@ fn ring() -> (Access, watch::Sender<Arc<Keyring>>, BTreeMap<&'static str, ApiKey
     let rates = BTreeMap::from([(TenantId(7), crate::keyring::rate(TenantId(7), 1, 100).unwrap())]);
     let keyring = Keyring::new(secret, entries, rates).unwrap();
     let (source, keyring) = watch::channel(Arc::new(keyring));
-    (Access::Keys(keyring), source, keys)
+    (Access { keys: Some(keyring), directory: nothing_known() }, source, keys)
+}
+
+fn nothing_known() -> watch::Receiver<Arc<Directory>> {
+    watch::Sender::default().subscribe()
 }
 
 fn bearer(key: &ApiKey) -> Vec<u8> {
@@ -74,7 +78,8 @@ fn the_operator_acts_for_the_tenant_that_a_call_names_and_others_for_themselves(
     for bad in [&b""[..], b"-1", b"shop", b"4294967296", b"\xff"] {
         assert_eq!(code(grant("boss", Some(bad))), "INVALID_FIELD");
     }
-    assert_eq!(Access::Open.grant(None, Some(b"9")).unwrap().tenant, TenantId(9));
+    let open = Access { keys: None, directory: nothing_known() };
+    assert_eq!(open.grant(None, Some(b"9")).unwrap().tenant, TenantId(9));
 }
 
 #[test]

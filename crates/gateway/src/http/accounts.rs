@@ -28,7 +28,7 @@ pub(super) async fn open(call: Call, key: IdempotencyKey, body: Body<OpenAccount
 #[utoipa::path(
     get, path = "/v1/accounts/{id}", tag = "Accounts",
     params(
-        ("id" = String, Path, pattern = "^acc_[0-9a-fA-F]{32}$", description = "The account, `acc_…`"),
+        ("id" = String, Path, pattern = "^acc_[0-9A-Za-z_.-]{1,64}$", description = "The account, `acc_…`"),
         ("stale_ok" = Option<bool>, Query, description = "Whether an answer that lags behind will do. Otherwise it shows everything acknowledged before the question"),
     ),
     responses((status = 200, description = "The account", body = Account)),
@@ -37,7 +37,7 @@ pub(super) async fn show(call: Call, id: Id, request: HttpRequest) -> Answer {
     let mut parameters = Parameters::read(&request, &["stale_ok"])?;
     let asked = v1::GetAccountRequest { name: id.0, stale_ok: parameters.flag("stale_ok")? };
     call.charge()?;
-    let account = call.doors.reads.account(call.grant.tenant, &asked, call.deadline).await?;
+    let account = call.doors.reads.account(call.grant.behalf(), &asked, call.deadline).await?;
     Ok(HttpResponse::Ok().json(Account::from(account)))
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn show(call: Call, id: Id, request: HttpRequest) -> Answer {
 /// On somebody's authority. Freezing again replaces that authority's freeze.
 #[utoipa::path(
     post, path = "/v1/accounts/{id}:freeze", tag = "Accounts",
-    params(("id" = String, Path, pattern = "^acc_[0-9a-fA-F]{32}$", description = "The account, `acc_…`")),
+    params(("id" = String, Path, pattern = "^acc_[0-9A-Za-z_.-]{1,64}$", description = "The account, `acc_…`")),
     request_body = FreezeAccount,
     responses((status = 200, description = "Frozen, final", body = Posted)),
 )]
@@ -64,7 +64,7 @@ pub(super) async fn freeze(
 /// The one of this authority.
 #[utoipa::path(
     post, path = "/v1/accounts/{id}:unfreeze", tag = "Accounts",
-    params(("id" = String, Path, pattern = "^acc_[0-9a-fA-F]{32}$", description = "The account, `acc_…`")),
+    params(("id" = String, Path, pattern = "^acc_[0-9A-Za-z_.-]{1,64}$", description = "The account, `acc_…`")),
     request_body = UnfreezeAccount,
     responses((status = 200, description = "Lifted, final", body = Posted)),
 )]
@@ -82,7 +82,7 @@ pub(super) async fn unfreeze(
 /// One that has neither balance nor holds, for ever. The body may be absent.
 #[utoipa::path(
     post, path = "/v1/accounts/{id}:close", tag = "Accounts",
-    params(("id" = String, Path, pattern = "^acc_[0-9a-fA-F]{32}$", description = "The account, `acc_…`")),
+    params(("id" = String, Path, pattern = "^acc_[0-9A-Za-z_.-]{1,64}$", description = "The account, `acc_…`")),
     request_body = CloseAccount,
     responses((status = 200, description = "Closed, final", body = Posted)),
 )]

@@ -37,7 +37,7 @@ pub(super) async fn show(call: Call, id: Id, request: HttpRequest) -> Answer {
     let mut parameters = Parameters::read(&request, &["stale_ok"])?;
     let asked = v1::GetHoldRequest { name: id.0, stale_ok: parameters.flag("stale_ok")? };
     call.charge()?;
-    let hold = call.doors.reads.hold(call.grant.tenant, &asked, call.deadline).await?;
+    let hold = call.doors.reads.hold(call.grant.behalf(), &asked, call.deadline).await?;
     Ok(HttpResponse::Ok().json(Hold::from(hold)))
 }
 

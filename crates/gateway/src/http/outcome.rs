@@ -190,7 +190,7 @@ pub(super) async fn look_up(call: Call, request: HttpRequest) -> Answer {
         idempotency_key: said.text("idempotency_key"),
     };
     call.charge()?;
-    let outcome = call.doors.reads.outcome(call.grant.tenant, &asked, call.deadline).await?;
+    let outcome = call.doors.reads.outcome(call.grant.behalf(), &asked, call.deadline).await?;
     let shown = Outcome::shown(outcome, |field| Place::of(field, true));
     Ok(HttpResponse::Ok().json(shown))
 }

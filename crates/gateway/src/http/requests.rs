@@ -92,7 +92,7 @@ pub(super) struct OpenAccount {
     /// The new account's name, `accounts/acc_…` or `acc_…`. When absent, an id is derived from the key, so that a retry
     /// names the same account; the answer's `resource` says which.
     #[serde(default)]
-    #[schema(pattern = "^((accounts/)?acc_[0-9a-fA-F]{32})?$")]
+    #[schema(pattern = "^((accounts/)?acc_[0-9A-Za-z_.-]{1,64})?$")]
     account: String,
     /// Whose account it will be, as the caller knows them, at most 255 bytes; it is not stored. Accounts of one owner live
     /// together. Not allowed together with `account`.
@@ -193,11 +193,11 @@ impl Wanted for CloseAccount {
 pub(super) struct Transfer {
     /// Who pays: `accounts/acc_…` or `acc_…`.
     #[serde(default)]
-    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9a-fA-F]{32}$")]
+    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9A-Za-z_.-]{1,64}$")]
     debit_account: String,
     /// Who is paid.
     #[serde(default)]
-    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9a-fA-F]{32}$")]
+    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9A-Za-z_.-]{1,64}$")]
     credit_account: String,
     /// How much; both accounts must have the currency.
     #[serde(default, deserialize_with = "object")]
@@ -224,11 +224,11 @@ impl Wanted for Transfer {
 pub(super) struct TransferLeg {
     /// Who pays.
     #[serde(default)]
-    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9a-fA-F]{32}$")]
+    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9A-Za-z_.-]{1,64}$")]
     debit_account: String,
     /// Who is paid.
     #[serde(default)]
-    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9a-fA-F]{32}$")]
+    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9A-Za-z_.-]{1,64}$")]
     credit_account: String,
     /// 1 to 10^15 whole minor units of the request's currency.
     #[serde(default, deserialize_with = "minor")]
@@ -242,7 +242,7 @@ pub(super) struct TransferLeg {
 pub(super) struct MultiTransfer {
     /// On whose behalf: one of the accounts that are debited.
     #[serde(default)]
-    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9a-fA-F]{32}$")]
+    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9A-Za-z_.-]{1,64}$")]
     initiator_account: String,
     /// ISO 4217; all accounts must have it.
     #[serde(default)]
@@ -278,7 +278,7 @@ impl Wanted for MultiTransfer {
 pub(super) struct ReverseTransfer {
     /// An account that the transfer credited.
     #[serde(default)]
-    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9a-fA-F]{32}$")]
+    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9A-Za-z_.-]{1,64}$")]
     credit_account: String,
 }
 
@@ -302,11 +302,11 @@ pub(super) struct PlaceHold {
     hold: String,
     /// Who will pay.
     #[serde(default)]
-    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9a-fA-F]{32}$")]
+    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9A-Za-z_.-]{1,64}$")]
     debit_account: String,
     /// Who will be paid.
     #[serde(default)]
-    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9a-fA-F]{32}$")]
+    #[schema(required = true, pattern = "^(accounts/)?acc_[0-9A-Za-z_.-]{1,64}$")]
     credit_account: String,
     /// How much at the most; both accounts must have the currency.
     #[serde(default, deserialize_with = "object")]

@@ -14,7 +14,7 @@ use super::views::Statement;
 #[utoipa::path(
     get, path = "/v1/accounts/{id}/postings", tag = "Accounts",
     params(
-        ("id" = String, Path, pattern = "^acc_[0-9a-fA-F]{32}$", description = "The account, `acc_…`"),
+        ("id" = String, Path, pattern = "^acc_[0-9A-Za-z_.-]{1,64}$", description = "The account, `acc_…`"),
         ("limit" = Option<i32>, Query, minimum = 0, description = "How many at the most: 1 to 1,000; 100 when absent or 0. More is read as 1,000"),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before; absent for the newest page"),
         ("stale_ok" = Option<bool>, Query, description = "Whether an answer that lags behind will do. Otherwise it shows everything acknowledged before the question"),
@@ -33,7 +33,7 @@ pub(super) async fn postings(call: Call, id: Id, request: HttpRequest) -> Answer
         stale_ok: parameters.flag("stale_ok")?,
     };
     call.charge()?;
-    let page = call.doors.reads.postings(call.grant.tenant, &asked, call.deadline).await?;
+    let page = call.doors.reads.postings(call.grant.behalf(), &asked, call.deadline).await?;
     let page = Statement::from(page);
     let mut response = HttpResponse::Ok();
     if let Some(cursor) = &page.next_cursor {

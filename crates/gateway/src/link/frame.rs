@@ -76,6 +76,7 @@ const fn is_passing(failure: Failure) -> bool {
         | Failure::Diverged
         | Failure::PeerBehind
         | Failure::RateLimited
+        | Failure::TablesStale
         | Failure::DeadlinePassed
         | Failure::InvalidRecord => false,
     }

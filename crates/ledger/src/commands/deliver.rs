@@ -24,7 +24,7 @@ impl Ledger {
         message: Option<&(u64, Message)>,
     ) -> Answer {
         let refused = Answer { outcome: Err(Rejection::InvalidCommand), replayed: false };
-        let is_peer = from != self.books.shard && from < self.books.shards.count();
+        let is_peer = from != self.books.shard && from <= self.books.shards.meta();
         if tenant != TenantId(0) || !is_peer {
             return refused;
         }
@@ -52,6 +52,11 @@ impl Ledger {
                 };
                 self.channels.peer(from).settle(*last, payments.len());
                 self.settle(position, from, &payments, back);
+            }
+            Message::Record { .. } | Message::Told(_) | Message::Heard(_) => {
+                if self.take_word(from, message).is_err() {
+                    return refused;
+                }
             }
             Message::Marker(cut) => {
                 if self.cuts.marked(*cut, from) == Marked::Begins {

@@ -3,6 +3,7 @@
 mod accounts;
 mod cut;
 mod deliver;
+mod directory;
 mod dispatch;
 mod forget;
 mod holds;

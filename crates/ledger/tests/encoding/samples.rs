@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use ledger::batch::put_record;
 use ledger::codec::put_cold;
+use ledger::directory::{ApiKeyRecord, Name, NodeRecord, Placement, Record, TenantRecord};
 use ledger::{
-    AccountKind, Amount, Answer, Authority, Command, Currency, FreezeScope, HoldId, HoldState,
+    AccountId, AccountKind, Amount, Answer, Authority, Command, Currency, FreezeScope, HoldId, HoldState,
     JournalKind, Key, Leg, Message, Operation, Payment, Posted, Refusal, Rejection, Request, Slot,
     TenantId, Time, TransferId,
 };
@@ -60,7 +61,50 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
         },
         Command::Cut { books: debit, cut: 5 },
     ];
+    let commands = commands.into_iter().chain(directory());
     commands.into_iter().map(|command| (name(&command), command)).collect()
+}
+
+/// What is asked of the directory, one record of each kind, and what goes over the meta group's channels.
+fn directory() -> Vec<Command> {
+    let books = AccountId::from_u128(0);
+    let text = |text: &str| text.to_owned();
+    let node = NodeRecord {
+        disk: [7; 16],
+        address: text("n4.example.com:7101"),
+        level_max: 2,
+        is_retired: true,
+    };
+    let placement = Placement { index: 300, voters: vec![1, 2, 4], learners: vec![5] };
+    let tenant = TenantRecord { label: text("shop"), rate: Some((1_000, 2_000)) };
+    let tenant_id = TenantId(0x0a0b_0c0d);
+    let key = ApiKeyRecord {
+        tenant: tenant_id,
+        scopes: 2,
+        mac: [9; 32],
+        expires: Some(Time(1_767_225_600_000)),
+    };
+    let table = Name::Table(text("fees"), Time(1_767_225_600_000));
+    let known = [
+        (Name::Tenant(tenant_id), Record::Tenant(tenant)),
+        (Name::ApiKey(text("till")), Record::ApiKey(key)),
+        (Name::Alias(tenant_id, text("lin")), Record::Alias(account(1))),
+        (table.clone(), Record::Table(text("{}"))),
+        (Name::Level, Record::Level(2)),
+        (Name::ApiKey(text("till")), Record::Gone),
+    ];
+    let direct = |(name, record)| Command::Direct { books, name, record };
+    let reports =
+        [(Name::Node(4), Record::Node(node)), (Name::Shard(3), Record::Placement(placement))];
+    let report = |(name, record)| Command::Report { books, name, record };
+    let words = [
+        Message::Record { name: table, version: 300, record: Record::Table(text("{}")) },
+        Message::Told(Time(1_767_225_600_000)),
+        Message::Heard(Time(1_767_225_600_000)),
+    ];
+    let deliver = |message| Command::Deliver { books, from: 2, acked: 7, message: Some((11, message)) };
+    let asked = known.into_iter().map(direct).chain(reports.into_iter().map(report));
+    asked.chain(words.into_iter().map(deliver)).collect()
 }
 
 fn pay() -> Message {
@@ -103,6 +147,19 @@ fn name(command: &Command) -> &'static str {
         Command::Deliver { message: Some((_, Message::Settled { .. })), .. } => "deliver-settled",
         Command::Deliver { message: Some((_, Message::Marker(_))), .. } => "deliver-marker",
         Command::Cut { .. } => "cut",
+        Command::Deliver { message: Some((_, Message::Record { .. })), .. } => "deliver-record",
+        Command::Deliver { message: Some((_, Message::Told(_))), .. } => "deliver-told",
+        Command::Deliver { message: Some((_, Message::Heard(_))), .. } => "deliver-heard",
+        Command::Direct { record, .. } | Command::Report { record, .. } => match record {
+            Record::Gone => "direct-gone",
+            Record::Node(_) => "report-node",
+            Record::Placement(_) => "report-placement",
+            Record::Tenant(_) => "direct-tenant",
+            Record::ApiKey(_) => "direct-api-key",
+            Record::Alias(_) => "direct-alias",
+            Record::Table(_) => "direct-table",
+            Record::Level(_) => "direct-level",
+        },
     }
 }
 
@@ -140,6 +197,11 @@ pub(crate) fn rejections() -> Vec<Rejection> {
         Rejection::NotFrozen,
         Rejection::InvalidCommand,
         Rejection::Returned { why: Refusal::AccountClosed, legs: 5 },
+        Rejection::TableTooSoon { earliest: Time(1_767_225_600_000) },
+        Rejection::NameTaken,
+        Rejection::RecordNotFound,
+        Rejection::DirectoryFull,
+        Rejection::LevelNotReady { level: 2, node: 251 },
     ]
 }
 
@@ -159,7 +221,7 @@ fn all<T: bincode::Encode>(values: &[T]) -> Vec<u8> {
 }
 
 /// The numbers of the small enums' variants: new ones only ever come at the end.
-pub(crate) fn small_enums() -> [(&'static str, Vec<u8>); 11] {
+pub(crate) fn small_enums() -> [(&'static str, Vec<u8>); 12] {
     let operations = [
         Operation::Open,
         Operation::Freeze,
@@ -189,6 +251,7 @@ pub(crate) fn small_enums() -> [(&'static str, Vec<u8>); 11] {
         ("refusal", all(&Refusal::ALL)),
         ("operation-deliver", all(&[Operation::Deliver])),
         ("operation-cut", all(&[Operation::Cut])),
+        ("operation-direct", all(&[Operation::Direct, Operation::Report])),
     ]
 }
 

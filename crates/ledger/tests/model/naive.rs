@@ -197,8 +197,11 @@ impl State {
                 self.cut_off = self.cut_off.max(Time(before.0 / DAY_MS * DAY_MS));
                 Ok(())
             }
-            Command::Deliver { .. } | Command::Cut { .. } => {
-                unreachable!("`channels.rs` has many shards")
+            Command::Deliver { .. }
+            | Command::Cut { .. }
+            | Command::Direct { .. }
+            | Command::Report { .. } => {
+                unreachable!("`channels.rs` and `directory.rs` have many shards")
             }
         }
     }

@@ -359,7 +359,9 @@ fn change(command: &mut Command) {
         Command::Close { .. }
         | Command::Void { .. }
         | Command::Deliver { .. }
-        | Command::Cut { .. } => {}
+        | Command::Cut { .. }
+        | Command::Direct { .. }
+        | Command::Report { .. } => {}
     }
 }
 

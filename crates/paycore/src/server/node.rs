@@ -15,7 +15,7 @@ use consensus::{
 use gateway::Shown;
 use gateway::tls::{Door, Guests, Identity, Role};
 use ledger::Shards;
-use shard::{Drain, Shard, ShardDoors, Surroundings, cluster_server, shard_server};
+use shard::{Drain, Registrar, Shard, ShardDoors, Surroundings, cluster_server, shard_server};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::Interceptor;
@@ -203,16 +203,18 @@ pub(crate) async fn serve(
     let (keeper, doors) = watch::channel(BTreeMap::new());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let shards = plan.topology.shards();
+    let registrar = Registrar::new(Arc::clone(&node), shards, doors.clone());
     let replication = u32::try_from(plan.topology.replicas).unwrap_or(u32::MAX);
     let server = consensus::tune(Server::builder())
         .add_service(InterceptedService::new(node.peer_service(), alone))
         .add_service(shard_server(plan.id, doors.clone(), node.addresses()))
-        .add_service(cluster_server(Arc::clone(&node), shards.count(), replication));
+        .add_service(cluster_server(Arc::clone(&node), shards, replication, registrar.clone()));
     let connections = gateway::connections(listener, CONNECTIONS_MAX, door);
     let serving = tokio::spawn(server.serve_with_incoming_shutdown(connections, async {
         let _ = stopped.await;
     }));
 
+    actix::spawn(registrar.run());
     supervisor.ready();
     let ended = live(&plan, (&node, &life), (keeper, &metrics), asked).await;
     life.drain();

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use ledger::{AccountId, Amount, Authority, Currency, FreezeScope, HoldId, TransferId};
 
+use super::behalf::{Behalf, read_alias};
 use super::names;
 use super::refusal::{FieldViolation, Refusal};
 use crate::proto::v1;
@@ -12,12 +13,20 @@ const AMOUNT: &str = "1 to 10^15 minor units";
 const CURRENCY: &str = "a code of ISO 4217 that has a minor unit, such as CNY";
 
 /// Collects what is wrong, so that the caller learns all of it at once.
-#[derive(Debug, Default)]
-pub(super) struct Fields {
+#[derive(Debug)]
+pub(super) struct Fields<'a> {
+    behalf: Behalf<'a>,
     violations: Vec<FieldViolation>,
+    /// The first name of an account that stands for none.
+    unknown: Option<String>,
 }
 
-impl Fields {
+impl<'a> Fields<'a> {
+    /// Nothing is wrong so far.
+    pub(super) fn of(behalf: impl Into<Behalf<'a>>) -> Self {
+        Self { behalf: behalf.into(), violations: Vec::new(), unknown: None }
+    }
+
     /// Notes a field that is wrong.
     pub(super) fn wrong(
         &mut self,
@@ -31,7 +40,10 @@ impl Fields {
     /// What was read, if all of it was right.
     pub(super) fn done<T>(self, read: Option<T>) -> Result<T, Refusal> {
         match read {
-            Some(read) if self.violations.is_empty() => Ok(read),
+            Some(read) if self.violations.is_empty() && self.unknown.is_none() => Ok(read),
+            Some(_) | None if self.violations.is_empty() && self.unknown.is_some() => {
+                Err(Refusal::AliasNotFound(self.unknown.unwrap_or_default()))
+            }
             Some(_) | None => Err(Refusal::InvalidField(self.violations)),
         }
     }
@@ -41,7 +53,12 @@ impl Fields {
         field: impl Into<Cow<'static, str>>,
         text: &str,
     ) -> Option<AccountId> {
-        self.id(field, names::read_account(text))
+        let read = self.behalf.account(text);
+        if read.is_err() && read_alias(text).is_some() {
+            self.unknown.get_or_insert_with(|| text.to_owned());
+            return None;
+        }
+        self.id(field, read)
     }
 
     pub(super) fn hold(&mut self, field: &'static str, text: &str) -> Option<HoldId> {

@@ -83,11 +83,16 @@ fn push_decimal(to: &mut String, number: u64) {
 
 /// Reads an account's name, with or without its collection in front.
 pub(super) fn read_account(text: &str) -> Result<AccountId, IdError> {
-    let id = text.strip_prefix(ACCOUNTS).unwrap_or(text);
+    let id = bare_account(text);
     match quick(id, "acc_") {
         Some(bits) => Ok(AccountId::from_u128(bits)),
         None => id.parse(),
     }
+}
+
+/// An account's name without its collection in front.
+pub(super) fn bare_account(text: &str) -> &str {
+    text.strip_prefix(ACCOUNTS).unwrap_or(text)
 }
 
 /// Reads a hold's name, with or without its collection in front.

@@ -6,6 +6,7 @@ use ledger::{
 };
 
 use super::answers::timestamp;
+use super::behalf::Behalf;
 use super::fields::Fields;
 use super::names::{account_name, hold_name, key, transfer_name};
 use super::refusal::Refusal;
@@ -17,7 +18,19 @@ use crate::proto::v1;
 /// # Errors
 /// [`Refusal::InvalidField`].
 pub fn account_id(field: &'static str, name: &str) -> Result<AccountId, Refusal> {
-    let mut fields = Fields::default();
+    named_account(field, name, TenantId(0))
+}
+
+/// Reads the name of an account that is asked for, its id or one of its tenant's aliases.
+///
+/// # Errors
+/// [`Refusal::InvalidField`], [`Refusal::AliasNotFound`].
+pub fn named_account<'a>(
+    field: &'static str,
+    name: &str,
+    behalf: impl Into<Behalf<'a>>,
+) -> Result<AccountId, Refusal> {
+    let mut fields = Fields::of(behalf);
     let id = fields.account(field, name);
     fields.done(id)
 }
@@ -27,7 +40,7 @@ pub fn account_id(field: &'static str, name: &str) -> Result<AccountId, Refusal>
 /// # Errors
 /// [`Refusal::InvalidField`].
 pub fn hold_id(field: &'static str, name: &str) -> Result<HoldId, Refusal> {
-    let mut fields = Fields::default();
+    let mut fields = Fields::of(TenantId(0));
     let id = fields.hold(field, name);
     fields.done(id)
 }
@@ -48,12 +61,14 @@ pub fn page_size(asked: i32) -> Result<u32, Refusal> {
 ///
 /// # Errors
 /// [`Refusal::InvalidField`], [`Refusal::MissingKey`].
-pub fn scoped_key(
+pub fn scoped_key<'a>(
     asked: &v1::LookupOutcomeRequest,
-    tenant: TenantId,
+    behalf: impl Into<Behalf<'a>>,
 ) -> Result<ScopedKey, Refusal> {
+    let behalf = behalf.into();
+    let tenant = behalf.tenant;
     let key = key(&asked.idempotency_key)?;
-    let mut fields = Fields::default();
+    let mut fields = Fields::of(behalf);
     let operation = read_operation(asked.operation);
     if operation.is_none() {
         fields.wrong("operation", "what kind of request the key was used for");
@@ -72,7 +87,9 @@ pub fn scoped_key(
             | Operation::Reverse
             | Operation::ForgetKeys
             | Operation::Deliver
-            | Operation::Cut,
+            | Operation::Cut
+            | Operation::Direct
+            | Operation::Report,
         ) => fields.account("subject", &asked.subject).map(AccountId::to_u128),
         None => None,
     };

@@ -31,6 +31,12 @@ pub enum Refusal {
     /// Nothing was done under this key so far.
     #[error("no outcome is known under this key")]
     OutcomeNotFound,
+    /// Use a name that the tenant has given, or the account's id.
+    #[error("`{0}` is no account's id, and no name that the tenant has given to one")]
+    AliasNotFound(String),
+    /// Check the table's name, and from when on it is in force.
+    #[error("no table of this name is in force then")]
+    TableNotFound,
     /// Operators: read the balance another way.
     #[error("a balance does not fit 64 bits")]
     BalanceUnrepresentable,
@@ -40,6 +46,9 @@ pub enum Refusal {
     /// Use an API key that may do this.
     #[error("{0}")]
     PermissionDenied(Forbidden),
+    /// Give the gateway a key file: its secret is what keys are kept under.
+    #[error("this gateway runs without keys: start it with `--keys FILE`")]
+    KeysAbsent,
     /// Look the path up.
     #[error("nothing is served under this path")]
     RouteNotFound,
@@ -108,9 +117,12 @@ impl Refusal {
             Self::BatchTooLarge(_) => "BATCH_TOO_LARGE",
             Self::PageTokenInvalid => "PAGE_TOKEN_INVALID",
             Self::OutcomeNotFound => "OUTCOME_NOT_FOUND",
+            Self::AliasNotFound(_) => "ALIAS_NOT_FOUND",
+            Self::TableNotFound => "TABLE_NOT_FOUND",
             Self::BalanceUnrepresentable => "BALANCE_UNREPRESENTABLE",
             Self::Unauthenticated(_) => "UNAUTHENTICATED",
             Self::PermissionDenied(_) => "PERMISSION_DENIED",
+            Self::KeysAbsent => "KEYS_ABSENT",
             Self::RouteNotFound => "ROUTE_NOT_FOUND",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::BodyTooLarge(_) => "BODY_TOO_LARGE",
@@ -145,9 +157,12 @@ impl Refusal {
                 description: Cow::Borrowed("the next_page_token of the page before"),
             }],
             Self::OutcomeNotFound
+            | Self::AliasNotFound(_)
+            | Self::TableNotFound
             | Self::BalanceUnrepresentable
             | Self::Unauthenticated(_)
             | Self::PermissionDenied(_)
+            | Self::KeysAbsent
             | Self::RouteNotFound
             | Self::MethodNotAllowed
             | Self::BodyTooLarge(_)
@@ -157,16 +172,19 @@ impl Refusal {
 
     /// One of each, for tests of the catalogue.
     #[must_use]
-    pub fn every() -> [Self; 12] {
+    pub fn every() -> [Self; 15] {
         [
             Self::field("amount", "wrong"),
             Self::MissingKey,
             Self::BatchTooLarge(0),
             Self::PageTokenInvalid,
             Self::OutcomeNotFound,
+            Self::AliasNotFound("acc_lin".to_owned()),
+            Self::TableNotFound,
             Self::BalanceUnrepresentable,
             Self::Unauthenticated(CredentialFault::Unknown),
             Self::PermissionDenied(Forbidden::ReadOnly),
+            Self::KeysAbsent,
             Self::RouteNotFound,
             Self::MethodNotAllowed,
             Self::BodyTooLarge(0),

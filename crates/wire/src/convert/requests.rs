@@ -5,6 +5,7 @@ use ledger::{AccountId, AccountKind, Command, HoldId, Key, Leg, Request, TenantI
 use prost_types::Duration;
 
 use super::answers::Made;
+use super::behalf::Behalf;
 use super::derive::{derived_account, derived_hold};
 use super::fields::Fields;
 use super::names::key;
@@ -24,29 +25,33 @@ pub struct Intent {
 
 /// A message that asks the ledger to do something.
 pub trait ToIntent {
-    /// Reads the message on behalf of a tenant.
+    /// Reads the message on somebody's behalf.
     ///
     /// # Errors
     /// When a field is wrong or the key is missing. Nothing is rounded.
-    fn to_intent(&self, tenant: TenantId) -> Result<Intent, Refusal>;
+    fn to_intent<'a>(&self, behalf: impl Into<Behalf<'a>>) -> Result<Intent, Refusal>;
 }
 
 /// Reads one request of a batch or a frame.
 ///
 /// # Errors
 /// As [`ToIntent::to_intent`]; also when it wants nothing.
-pub fn request(request: &v1::Request, tenant: TenantId) -> Result<Intent, Refusal> {
+pub fn request<'a>(
+    request: &v1::Request,
+    behalf: impl Into<Behalf<'a>>,
+) -> Result<Intent, Refusal> {
+    let behalf = behalf.into();
     match &request.command {
-        Some(Wanted::Transfer(wanted)) => wanted.to_intent(tenant),
-        Some(Wanted::MultiTransfer(wanted)) => wanted.to_intent(tenant),
-        Some(Wanted::ReverseTransfer(wanted)) => wanted.to_intent(tenant),
-        Some(Wanted::PlaceHold(wanted)) => wanted.to_intent(tenant),
-        Some(Wanted::PostHold(wanted)) => wanted.to_intent(tenant),
-        Some(Wanted::VoidHold(wanted)) => wanted.to_intent(tenant),
-        Some(Wanted::OpenAccount(wanted)) => wanted.to_intent(tenant),
-        Some(Wanted::FreezeAccount(wanted)) => wanted.to_intent(tenant),
-        Some(Wanted::UnfreezeAccount(wanted)) => wanted.to_intent(tenant),
-        Some(Wanted::CloseAccount(wanted)) => wanted.to_intent(tenant),
+        Some(Wanted::Transfer(wanted)) => wanted.to_intent(behalf),
+        Some(Wanted::MultiTransfer(wanted)) => wanted.to_intent(behalf),
+        Some(Wanted::ReverseTransfer(wanted)) => wanted.to_intent(behalf),
+        Some(Wanted::PlaceHold(wanted)) => wanted.to_intent(behalf),
+        Some(Wanted::PostHold(wanted)) => wanted.to_intent(behalf),
+        Some(Wanted::VoidHold(wanted)) => wanted.to_intent(behalf),
+        Some(Wanted::OpenAccount(wanted)) => wanted.to_intent(behalf),
+        Some(Wanted::FreezeAccount(wanted)) => wanted.to_intent(behalf),
+        Some(Wanted::UnfreezeAccount(wanted)) => wanted.to_intent(behalf),
+        Some(Wanted::CloseAccount(wanted)) => wanted.to_intent(behalf),
         None => Err(Refusal::field("command", "one of the requests that this message can carry")),
     }
 }
@@ -56,9 +61,11 @@ fn intent(key: Key, tenant: TenantId, command: Command) -> Intent {
 }
 
 impl ToIntent for v1::TransferRequest {
-    fn to_intent(&self, tenant: TenantId) -> Result<Intent, Refusal> {
+    fn to_intent<'a>(&self, behalf: impl Into<Behalf<'a>>) -> Result<Intent, Refusal> {
+        let behalf = behalf.into();
+        let tenant = behalf.tenant;
         let key = key(&self.idempotency_key)?;
-        let mut fields = Fields::default();
+        let mut fields = Fields::of(behalf);
         let debit = fields.account("debit_account", &self.debit_account);
         let credit = fields.account("credit_account", &self.credit_account);
         let money = fields.money(self.amount.as_ref());
@@ -69,9 +76,11 @@ impl ToIntent for v1::TransferRequest {
 }
 
 impl ToIntent for v1::MultiTransferRequest {
-    fn to_intent(&self, tenant: TenantId) -> Result<Intent, Refusal> {
+    fn to_intent<'a>(&self, behalf: impl Into<Behalf<'a>>) -> Result<Intent, Refusal> {
+        let behalf = behalf.into();
+        let tenant = behalf.tenant;
         let key = key(&self.idempotency_key)?;
-        let mut fields = Fields::default();
+        let mut fields = Fields::of(behalf);
         let initiator = fields.account("initiator_account", &self.initiator_account);
         let currency = fields.currency("currency_code", &self.currency_code);
         if !(1..=LEGS_MAX).contains(&self.legs.len()) {
@@ -87,7 +96,7 @@ impl ToIntent for v1::MultiTransferRequest {
     }
 }
 
-fn read_leg(fields: &mut Fields, place: usize, leg: &v1::TransferLeg) -> Option<Leg> {
+fn read_leg(fields: &mut Fields<'_>, place: usize, leg: &v1::TransferLeg) -> Option<Leg> {
     let path = |field| format!("legs[{place}].{field}");
     let debit = fields.account(path("debit_account"), &leg.debit_account);
     let credit = fields.account(path("credit_account"), &leg.credit_account);
@@ -97,9 +106,11 @@ fn read_leg(fields: &mut Fields, place: usize, leg: &v1::TransferLeg) -> Option<
 }
 
 impl ToIntent for v1::ReverseTransferRequest {
-    fn to_intent(&self, tenant: TenantId) -> Result<Intent, Refusal> {
+    fn to_intent<'a>(&self, behalf: impl Into<Behalf<'a>>) -> Result<Intent, Refusal> {
+        let behalf = behalf.into();
+        let tenant = behalf.tenant;
         let key = key(&self.idempotency_key)?;
-        let mut fields = Fields::default();
+        let mut fields = Fields::of(behalf);
         let transfer = fields.transfer("name", &self.name);
         let credit = fields.account("credit_account", &self.credit_account);
         let (transfer, credit) = fields.done(transfer.zip(credit))?;
@@ -108,9 +119,11 @@ impl ToIntent for v1::ReverseTransferRequest {
 }
 
 impl ToIntent for v1::PlaceHoldRequest {
-    fn to_intent(&self, tenant: TenantId) -> Result<Intent, Refusal> {
+    fn to_intent<'a>(&self, behalf: impl Into<Behalf<'a>>) -> Result<Intent, Refusal> {
+        let behalf = behalf.into();
+        let tenant = behalf.tenant;
         let key = key(&self.idempotency_key)?;
-        let mut fields = Fields::default();
+        let mut fields = Fields::of(behalf);
         let debit = fields.account("debit_account", &self.debit_account);
         let credit = fields.account("credit_account", &self.credit_account);
         let money = fields.money(self.amount.as_ref());
@@ -127,7 +140,7 @@ impl ToIntent for v1::PlaceHoldRequest {
 }
 
 /// A hold's own name must lead to its debit account's shard: later requests name the hold alone.
-fn named_hold(fields: &mut Fields, name: &str, debit: Option<AccountId>) -> Option<HoldId> {
+fn named_hold(fields: &mut Fields<'_>, name: &str, debit: Option<AccountId>) -> Option<HoldId> {
     let hold = fields.hold("hold", name)?;
     if debit.is_some_and(|debit| debit.slot() != hold.slot()) {
         fields.wrong("hold", "its last three digits must be those of the debit account");
@@ -136,7 +149,7 @@ fn named_hold(fields: &mut Fields, name: &str, debit: Option<AccountId>) -> Opti
     Some(hold)
 }
 
-fn read_ttl(fields: &mut Fields, ttl: Option<&Duration>) -> Option<u64> {
+fn read_ttl(fields: &mut Fields<'_>, ttl: Option<&Duration>) -> Option<u64> {
     let read = ttl.and_then(|Duration { seconds, nanos }| {
         let nanos = u64::try_from(*nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
         let whole = u64::try_from(*seconds).ok()?.checked_mul(1_000)?;
@@ -150,9 +163,11 @@ fn read_ttl(fields: &mut Fields, ttl: Option<&Duration>) -> Option<u64> {
 }
 
 impl ToIntent for v1::PostHoldRequest {
-    fn to_intent(&self, tenant: TenantId) -> Result<Intent, Refusal> {
+    fn to_intent<'a>(&self, behalf: impl Into<Behalf<'a>>) -> Result<Intent, Refusal> {
+        let behalf = behalf.into();
+        let tenant = behalf.tenant;
         let key = key(&self.idempotency_key)?;
-        let mut fields = Fields::default();
+        let mut fields = Fields::of(behalf);
         let hold = fields.hold("name", &self.name);
         let amount = self.units_minor.and_then(|minor| fields.amount("units_minor", minor));
         let hold = fields.done(hold)?;
@@ -162,18 +177,22 @@ impl ToIntent for v1::PostHoldRequest {
 }
 
 impl ToIntent for v1::VoidHoldRequest {
-    fn to_intent(&self, tenant: TenantId) -> Result<Intent, Refusal> {
+    fn to_intent<'a>(&self, behalf: impl Into<Behalf<'a>>) -> Result<Intent, Refusal> {
+        let behalf = behalf.into();
+        let tenant = behalf.tenant;
         let key = key(&self.idempotency_key)?;
-        let mut fields = Fields::default();
+        let mut fields = Fields::of(behalf);
         let hold = fields.hold("name", &self.name);
         Ok(intent(key, tenant, Command::Void { hold: fields.done(hold)? }))
     }
 }
 
 impl ToIntent for v1::OpenAccountRequest {
-    fn to_intent(&self, tenant: TenantId) -> Result<Intent, Refusal> {
+    fn to_intent<'a>(&self, behalf: impl Into<Behalf<'a>>) -> Result<Intent, Refusal> {
+        let behalf = behalf.into();
+        let tenant = behalf.tenant;
         let key = key(&self.idempotency_key)?;
-        let mut fields = Fields::default();
+        let mut fields = Fields::of(behalf);
         if self.owner.len() > TEXT_BYTES_MAX {
             fields.wrong("owner", "at most 255 bytes");
         }
@@ -199,7 +218,7 @@ impl ToIntent for v1::OpenAccountRequest {
     }
 }
 
-fn read_kind(fields: &mut Fields, kind: i32) -> Option<AccountKind> {
+fn read_kind(fields: &mut Fields<'_>, kind: i32) -> Option<AccountKind> {
     match v1::AccountKind::try_from(kind) {
         Ok(v1::AccountKind::Unspecified | v1::AccountKind::Wallet) => Some(AccountKind::Wallet),
         Ok(
@@ -216,9 +235,11 @@ fn read_kind(fields: &mut Fields, kind: i32) -> Option<AccountKind> {
 }
 
 impl ToIntent for v1::FreezeAccountRequest {
-    fn to_intent(&self, tenant: TenantId) -> Result<Intent, Refusal> {
+    fn to_intent<'a>(&self, behalf: impl Into<Behalf<'a>>) -> Result<Intent, Refusal> {
+        let behalf = behalf.into();
+        let tenant = behalf.tenant;
         let key = key(&self.idempotency_key)?;
-        let mut fields = Fields::default();
+        let mut fields = Fields::of(behalf);
         let account = fields.account("name", &self.name);
         let scope = fields.scope(self.scope);
         let authority = fields.authority(self.authority);
@@ -228,9 +249,11 @@ impl ToIntent for v1::FreezeAccountRequest {
 }
 
 impl ToIntent for v1::UnfreezeAccountRequest {
-    fn to_intent(&self, tenant: TenantId) -> Result<Intent, Refusal> {
+    fn to_intent<'a>(&self, behalf: impl Into<Behalf<'a>>) -> Result<Intent, Refusal> {
+        let behalf = behalf.into();
+        let tenant = behalf.tenant;
         let key = key(&self.idempotency_key)?;
-        let mut fields = Fields::default();
+        let mut fields = Fields::of(behalf);
         let account = fields.account("name", &self.name);
         let authority = fields.authority(self.authority);
         let (account, authority) = fields.done(account.zip(authority))?;
@@ -239,9 +262,11 @@ impl ToIntent for v1::UnfreezeAccountRequest {
 }
 
 impl ToIntent for v1::CloseAccountRequest {
-    fn to_intent(&self, tenant: TenantId) -> Result<Intent, Refusal> {
+    fn to_intent<'a>(&self, behalf: impl Into<Behalf<'a>>) -> Result<Intent, Refusal> {
+        let behalf = behalf.into();
+        let tenant = behalf.tenant;
         let key = key(&self.idempotency_key)?;
-        let mut fields = Fields::default();
+        let mut fields = Fields::of(behalf);
         let account = fields.account("name", &self.name);
         Ok(intent(key, tenant, Command::Close { account: fields.done(account)? }))
     }

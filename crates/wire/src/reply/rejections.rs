@@ -111,4 +111,9 @@ numbered! {
     23 NotFrozen;
     24 InvalidCommand;
     25 Returned { why, legs };
+    26 TableTooSoon { earliest };
+    27 NameTaken;
+    28 RecordNotFound;
+    29 DirectoryFull;
+    30 LevelNotReady { level, node };
 }

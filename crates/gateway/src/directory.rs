@@ -1,0 +1,133 @@
+//! The directory as a gateway follows it: tenants, API keys, aliases, tables, and where everything is.
+//!
+//! The meta group keeps it. A gateway asks its leader every second for what has changed, with a read that shows everything
+//! decided before; and at once after a change that it was itself asked for, so that whoever changed something sees it here.
+//! While the meta group cannot be asked, what is known goes on being true: money does not wait for it.
+//!
+//! Invariant: nothing here is kept (A9). A gateway that starts again reads it all again.
+
+mod doors;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ledger::Directory;
+use ledger::directory::{Name, Record};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tonic::Status;
+use wire::proto::cluster::Leader;
+use wire::{Failure, status};
+
+use crate::keyring::Keyring;
+use crate::nodes::Nodes;
+use crate::reads::Reads;
+
+pub(crate) use doors::DirectoryDoors;
+
+/// How often the meta group is asked for what has changed: a key that was revoked elsewhere is void this much later.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long one look may take.
+const LOOK_MAX: Duration = Duration::from_secs(2);
+
+/// Follows the directory.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    reads: Arc<Reads>,
+    nodes: Arc<Nodes>,
+    known: watch::Sender<Arc<Directory>>,
+    /// One look at a time, each beginning where the last one ended.
+    looking: Mutex<()>,
+}
+
+impl Follower {
+    pub(crate) fn new(
+        reads: Arc<Reads>,
+        nodes: Arc<Nodes>,
+        known: watch::Sender<Arc<Directory>>,
+    ) -> Self {
+        Self { reads, nodes, known, looking: Mutex::new(()) }
+    }
+
+    /// What is known now.
+    pub(crate) fn known(&self) -> Arc<Directory> {
+        Arc::clone(&self.known.borrow())
+    }
+
+    /// Looks again and again, until it is dropped.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            let now = Instant::now();
+            let deadline = now.checked_add(LOOK_MAX).unwrap_or(now);
+            if let Err(why) = self.look(deadline).await {
+                tracing::debug!(%why, "the directory could not be read; what is known stays");
+            }
+        }
+    }
+
+    /// Reads what has changed: everything that was decided before this was called.
+    pub(crate) async fn look(&self, deadline: Instant) -> Result<(), Status> {
+        let _turn = self.looking.lock().await;
+        let mut known = self.known();
+        let mut after = known.version();
+        loop {
+            let page = self.reads.directory(after, deadline).await?;
+            let directory = Arc::make_mut(&mut known);
+            for change in &page.changes {
+                let read = ledger::codec::get_cold::<(Name, u64, Record)>(change).ok();
+                // A change that this release cannot read is one of a newer one: better stay with what is known.
+                let (name, version, record) =
+                    read.ok_or_else(|| status::failure(Failure::InvalidRecord, None))?;
+                after = after.max(version);
+                directory.take(name, version, record);
+            }
+            if page.changes.is_empty() || after >= page.version {
+                let told = ledger::Time(page.told_ms);
+                let heard = page.heard_ms.iter().filter_map(|(shard, at)| {
+                    Some((u16::try_from(*shard).ok()?, ledger::Time(*at)))
+                });
+                directory.follow(told, heard);
+                break;
+            }
+        }
+        self.learn_nodes(&known);
+        self.known.send_if_modified(|now| {
+            let is_other = **now != *known;
+            *now = known;
+            is_other
+        });
+        Ok(())
+    }
+
+    fn learn_nodes(&self, directory: &Directory) {
+        for (node_id, node) in directory.nodes() {
+            if node.is_retired {
+                self.nodes.forget(node_id);
+            } else {
+                self.nodes.learn(&Leader { node_id, address: node.address.clone() });
+            }
+        }
+    }
+}
+
+/// Makes one keyring out of a file's and the directory's, whenever one of them changes, as long as somebody reads it.
+pub(crate) async fn merge(
+    mut file: watch::Receiver<Arc<Keyring>>,
+    mut directory: watch::Receiver<Arc<Directory>>,
+    merged: watch::Sender<Arc<Keyring>>,
+) {
+    loop {
+        tokio::select! {
+            changed = file.changed() => if changed.is_err() { return },
+            changed = directory.changed() => if changed.is_err() { return },
+            () = merged.closed() => return,
+        }
+        let (file, directory) =
+            (Arc::clone(&file.borrow_and_update()), Arc::clone(&directory.borrow_and_update()));
+        merged.send_modify(|now| *now = Arc::new(file.with(&directory).after(now)));
+    }
+}
