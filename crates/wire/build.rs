@@ -8,7 +8,10 @@ mod catalogue;
 
 /// The public package, which reflection shows, and what travels inside the cluster, which it does not.
 const PACKAGES: [(&[&str], &str); 2] = [
-    (&["paycore/v1/payments.proto", "paycore/v1/admin.proto", "paycore/v1/directory.proto"], "public.bin"),
+    (
+        &["paycore/v1/payments.proto", "paycore/v1/admin.proto", "paycore/v1/directory.proto"],
+        "public.bin",
+    ),
     (&["paycore/cluster/v1/shard.proto", "paycore/cluster/v1/cluster.proto"], "cluster.bin"),
 ];
 

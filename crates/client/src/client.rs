@@ -12,7 +12,7 @@ use wire::proto::v1;
 use wire::proto::v1::request::Command;
 use wire::status;
 
-use crate::credentials::{AdminDoor, Credentials, Door};
+use crate::credentials::{AdminDoor, Credentials, DirectoryDoor, Door};
 use crate::error::Error;
 use crate::posted::Posted;
 use crate::request::Request;
@@ -166,6 +166,10 @@ impl Client {
 
     pub(crate) fn admin(&self) -> AdminDoor {
         self.credentials.admin_over(self.channel.clone())
+    }
+
+    pub(crate) fn directory_door(&self) -> DirectoryDoor {
+        self.credentials.directory_over(self.channel.clone())
     }
 
     pub(crate) fn inner(&self) -> Door {

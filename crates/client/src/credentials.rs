@@ -9,6 +9,7 @@ use tonic::{Request, Status};
 use wire::convert::{CredentialFault, Refusal};
 use wire::limits::MESSAGE_BYTES_MAX;
 use wire::proto::v1::admin_client::AdminClient;
+use wire::proto::v1::directory_client::DirectoryClient;
 use wire::proto::v1::payments_client::PaymentsClient;
 use wire::status;
 
@@ -19,6 +20,9 @@ pub(crate) type Door = PaymentsClient<InterceptedService<Channel, Credentials>>;
 
 /// The operator's door.
 pub(crate) type AdminDoor = AdminClient<InterceptedService<Channel, Credentials>>;
+
+/// The directory's door.
+pub(crate) type DirectoryDoor = DirectoryClient<InterceptedService<Channel, Credentials>>;
 
 /// What a client shows with every call. The key is marked as sensitive: nothing writes it into a log.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +50,12 @@ impl Credentials {
         PaymentsClient::with_interceptor(channel, self.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// The directory's door there.
+    pub(crate) fn directory_over(&self, channel: Channel) -> DirectoryDoor {
+        DirectoryClient::with_interceptor(channel, self.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// The operator's door there.

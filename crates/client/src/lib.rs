@@ -29,6 +29,7 @@
 mod audit;
 mod client;
 mod credentials;
+mod directory;
 mod error;
 mod money;
 mod posted;

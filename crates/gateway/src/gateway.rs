@@ -220,7 +220,8 @@ impl Gateway {
         let replicas = replicas.map(|nodes| nodes.keys().copied().collect()).collect();
         let known = watch::Sender::new(Arc::default());
         let directory = known.subscribe();
-        let reads = Reads::new(Arc::clone(&router), Arc::clone(&nodes), replicas, known.subscribe());
+        let reads =
+            Reads::new(Arc::clone(&router), Arc::clone(&nodes), replicas, known.subscribe());
         let reads = Arc::new(reads);
         let follower = Arc::new(Follower::new(Arc::clone(&reads), nodes, known));
         tasks.spawn(Arc::clone(&follower).run());

@@ -182,9 +182,9 @@ impl Keyring {
                     }
                 }
                 (Name::Tenant(tenant), Record::Tenant(record)) => {
-                    let rate = record.rate.and_then(|(per_second, burst)| {
-                        rate(*tenant, per_second, burst).ok()
-                    });
+                    let rate = record
+                        .rate
+                        .and_then(|(per_second, burst)| rate(*tenant, per_second, burst).ok());
                     buckets.extend(rate.map(|rate| (*tenant, Arc::new(Bucket::new(rate)))));
                 }
                 _ => {}

@@ -16,8 +16,8 @@ use wire::proto::cluster::read_reply::Answer;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::shard_client::ShardClient;
 use wire::proto::cluster::{
-    AccountQuestion, CutQuestion, DirectoryPage, DirectoryQuestion, HoldQuestion, Leader, OutcomeQuestion, ReadReply, ReadRequest,
-    StatementQuestion,
+    AccountQuestion, CutQuestion, DirectoryPage, DirectoryQuestion, HoldQuestion, Leader,
+    OutcomeQuestion, ReadReply, ReadRequest, StatementQuestion,
 };
 use wire::proto::v1;
 use wire::status::Said;
@@ -70,8 +70,10 @@ impl Reads {
         deadline: Instant,
     ) -> Result<v1::Account, Status> {
         let id = convert::named_account("name", &asked.name, behalf).map_err(refused)?;
-        let question =
-            Question::Account(AccountQuestion { account: sixteen(id.to_u128()), tenant: behalf.tenant.0 });
+        let question = Question::Account(AccountQuestion {
+            account: sixteen(id.to_u128()),
+            tenant: behalf.tenant.0,
+        });
         let ask = Ask { link: self.link(id.slot()), stale_ok: asked.stale_ok, question, deadline };
         let reply = self.ask(ask).await?;
         let position = convert::position(reply.index, Time(reply.time_ms));
@@ -166,7 +168,8 @@ impl Reads {
             before: token.cursor.into(),
             limit,
         });
-        let ask = Ask { link: self.link(account.slot()), stale_ok: asked.stale_ok, question, deadline };
+        let ask =
+            Ask { link: self.link(account.slot()), stale_ok: asked.stale_ok, question, deadline };
         let reply = self.ask(ask).await?;
         let position = convert::position(reply.index, Time(reply.time_ms));
         match reply.answer {

@@ -64,8 +64,8 @@ pub use cold::{
     ColdName, ColdRecord, ColdValue, Corrupt, Incoming, KeptOutcome, cold_digest, posting_filter,
     posting_range,
 };
-pub use directory::{Directory, LEVEL_MAX};
 pub use cuts::{CUT_MS_MAX, CUTS_MAX, Cut, Discrepancy, compare};
+pub use directory::{Directory, LEVEL_MAX};
 pub use fetched::Fetched;
 pub use hold::{HOLDS_PER_ACCOUNT_MAX, Hold, HoldState};
 pub use id::{AccountId, HoldId, IdError, TenantId, Time, TransferId};

@@ -101,7 +101,7 @@ impl Cluster {
     fn for_shards(&self, group: u16) -> Vec<(u64, Name, Record)> {
         let directory = self.groups[usize::from(group)].ledger.directory();
         let known = directory.changes(0).filter(|(_, name, _)| {
-            matches!(name, Name::Table(..) | Name::Level | Name::Node(_))
+            matches!(name, Name::Table(..) | Name::Level | Name::Node(_) | Name::Shard(_))
         });
         known.map(|(version, name, record)| (version, name.clone(), record.clone())).collect()
     }
@@ -288,7 +288,11 @@ fn nodes_report_themselves_and_an_id_keeps_its_disk() {
     let shard = cluster.meta().ledger.directory().get(&Name::Shard(0)).cloned();
     assert_eq!(shard, Some(placed(5, &[1, 2])));
 
-    assert_eq!(cluster.report(Name::Node(1), retired(1)), Err(Rejection::InvalidCommand), "it keeps");
+    assert_eq!(
+        cluster.report(Name::Node(1), retired(1)),
+        Err(Rejection::InvalidCommand),
+        "it keeps"
+    );
     assert_eq!(cluster.report(Name::Shard(0), placed(6, &[2])), Ok(()));
     assert_eq!(cluster.report(Name::Node(1), retired(1)), Ok(()));
     assert_eq!(cluster.report(Name::Node(1), node(9, 1)), Err(Rejection::InvalidCommand));

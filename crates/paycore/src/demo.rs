@@ -15,8 +15,9 @@ use wire::proto::cluster::read_reply::Answer;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::shard_client::ShardClient;
 use wire::proto::cluster::{ReadRequest, ReplicaStatus, StatusQuestion};
+use wire::proto::v1::directory_client::DirectoryClient;
 use wire::proto::v1::payments_client::PaymentsClient;
-use wire::proto::v1::{Money, OpenAccountRequest};
+use wire::proto::v1::{Alias, Money, OpenAccountRequest, PutAliasRequest};
 
 use crate::cli::Invocation;
 use crate::config::{Topology, Trace};
@@ -212,17 +213,18 @@ async fn status(address: &str) -> Option<ReplicaStatus> {
         | Answer::Hold(_)
         | Answer::Outcome(_)
         | Answer::Statement(_)
-        | Answer::Cut(_) => None,
+        | Answer::Cut(_)
+        | Answer::Directory(_) => None,
     }
 }
 
 /// Opens the demo's accounts, under keys that name the same accounts every time.
 async fn open_accounts(topology: &Topology) -> Result<(), Failure> {
     let connected = connect(gateway_address(topology)).await;
-    let mut payments = PaymentsClient::new(
-        connected
-            .map_err(|why| Failure::internal(format!("the gateway does not answer: {why}")))?,
-    );
+    let channel = connected
+        .map_err(|why| Failure::internal(format!("the gateway does not answer: {why}")))?;
+    let mut payments = PaymentsClient::new(channel.clone());
+    let mut directory = DirectoryClient::new(channel);
     let mut aliases = Aliases::open(context::path()?)?;
     for (alias, opening) in ACCOUNTS {
         let request = OpenAccountRequest {
@@ -237,6 +239,15 @@ async fn open_accounts(topology: &Topology) -> Result<(), Failure> {
         let name = posted.into_inner().resource;
         let id = name.trim_start_matches("accounts/").parse::<AccountId>();
         aliases.set(alias, id.map_err(|why| Failure::internal(format!("{name}: {why}")))?)?;
+        let named = Alias { alias: alias.to_owned(), account: name };
+        let request = PutAliasRequest {
+            idempotency_key: format!("paycore demo: name {alias}"),
+            alias: Some(named),
+        };
+        directory
+            .put_alias(request)
+            .await
+            .map_err(|status| Failure::internal(format!("{alias} could not be named: {status}")))?;
     }
     Ok(())
 }

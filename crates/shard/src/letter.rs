@@ -241,6 +241,19 @@ mod tests {
     }
 
     #[test]
+    fn reports_are_the_meta_groups_to_read() {
+        let name = |node| Name::Node(node);
+        let reports = BTreeMap::from([(name(1), Record::Gone), (name(2), Record::Gone)]);
+        let letter = report(&reports);
+        let read = Letter::read(&letter, (SHARDS(), 2)).unwrap();
+        assert_eq!((read.from, read.count), (REPORTS, 2));
+        assert_eq!(Letter::read(&letter, (SHARDS(), 1)), None, "no shard's");
+        let mut by_shard = letter.to_vec();
+        by_shard[1..3].copy_from_slice(&[1, 0]);
+        assert_eq!(Letter::read(&by_shard.into(), (SHARDS(), 2)), None, "a shard reports nothing");
+    }
+
+    #[test]
     fn a_clients_request_is_no_message() {
         let shards = SHARDS();
         let account = AccountId::in_slot(1 << 20, shards.first_slot(1));

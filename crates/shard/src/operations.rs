@@ -11,8 +11,8 @@ use wire::convert::Refusal;
 use wire::proto::cluster::cluster_server::{Cluster as ClusterDoor, ClusterServer};
 use wire::proto::cluster::{
     AddLearnerRequest, ChangeReply, ChangeVotersRequest, GetNodeRequest, Leader, MemberState,
-    NodeStatus, PeerState, RemoveLearnerRequest, ReplicaState, RetireNodeRequest, Role, SetDrainedRequest,
-    TransferLeaderRequest,
+    NodeStatus, PeerState, RemoveLearnerRequest, ReplicaState, RetireNodeRequest, Role,
+    SetDrainedRequest, TransferLeaderRequest,
 };
 use wire::{Failure, Obstacle};
 
@@ -129,8 +129,9 @@ impl ClusterDoor for Operations {
 impl Operations {
     async fn change(&self, shard: u32, change: Change) -> Result<Response<ChangeReply>, Status> {
         let number = u16::try_from(shard).ok().filter(|number| *number <= self.shards.meta());
-        let number = number
-            .ok_or_else(|| wrong("shard", "a shard of the cluster, or their number for the meta group"))?;
+        let number = number.ok_or_else(|| {
+            wrong("shard", "a shard of the cluster, or their number for the meta group")
+        })?;
         match self.node.change(number, change).await {
             Ok(Changed { is_new }) => Ok(Response::new(ChangeReply { is_new })),
             Err(error) => Err(self.not_changed(shard, error)),

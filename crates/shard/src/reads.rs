@@ -8,8 +8,8 @@ use wire::convert::{Page, get_cursor};
 use wire::proto::cluster::read_reply::Answer as ReplyAnswer;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::{
-    AccountQuestion, CutQuestion, DirectoryPage, DirectoryQuestion, HoldQuestion, Leader, OutcomeQuestion, ReadReply, ReadRequest,
-    ReplicaStatus, StatementPage, StatementQuestion,
+    AccountQuestion, CutQuestion, DirectoryPage, DirectoryQuestion, HoldQuestion, Leader,
+    OutcomeQuestion, ReadReply, ReadRequest, ReplicaStatus, StatementPage, StatementQuestion,
 };
 use wire::{Failure, Reply};
 
@@ -159,11 +159,12 @@ fn directory(replica: &Replica, question: &DirectoryQuestion) -> ReplyAnswer {
     let limit = usize::try_from(limit).unwrap_or(1);
     replica.with_ledger(|ledger| {
         let directory = ledger.directory();
-        let changes = directory.changes(question.after).take(limit).map(|(version, name, record)| {
-            let mut bytes = Vec::new();
-            codec::put_cold(&(name, version, record), &mut bytes);
-            bytes.into()
-        });
+        let changes =
+            directory.changes(question.after).take(limit).map(|(version, name, record)| {
+                let mut bytes = Vec::new();
+                codec::put_cold(&(name, version, record), &mut bytes);
+                bytes.into()
+            });
         let heard = directory.heard().iter().map(|(shard, at)| (u32::from(*shard), at.0));
         ReplyAnswer::Directory(DirectoryPage {
             version: directory.version(),

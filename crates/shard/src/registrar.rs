@@ -91,13 +91,15 @@ impl Registrar {
 
     /// The cluster's feature level, as far as it was heard here.
     pub(crate) fn level(&self) -> u32 {
-        let heard = |replica: Arc<Replica>| replica.with_ledger(|ledger| ledger.directory().level());
+        let heard =
+            |replica: Arc<Replica>| replica.with_ledger(|ledger| ledger.directory().level());
         self.newest().map_or(0, heard)
     }
 
     /// The replica here whose directory is the newest.
     fn newest(&self) -> Option<Arc<Replica>> {
-        let version = |replica: &Arc<Replica>| replica.with_ledger(|ledger| ledger.directory().version());
+        let version =
+            |replica: &Arc<Replica>| replica.with_ledger(|ledger| ledger.directory().version());
         let doors = self.shards.borrow();
         doors.values().map(|doors| Arc::clone(&doors.replica)).max_by_key(version)
     }
@@ -124,9 +126,8 @@ impl Registrar {
         let Some(replica) = self.newest() else { return };
         let listed = replica.with_ledger(|ledger| {
             let nodes = ledger.directory().nodes().filter(|(_, node)| !node.is_retired);
-            let listed = nodes.map(|(id, node)| {
-                (id, Listed { address: node.address.clone(), disk: node.disk })
-            });
+            let listed = nodes
+                .map(|(id, node)| (id, Listed { address: node.address.clone(), disk: node.disk }));
             listed.collect::<BTreeMap<u64, Listed>>()
         });
         self.node.list(listed);

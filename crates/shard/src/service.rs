@@ -85,7 +85,7 @@ impl ShardDoor for Doors {
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<ReadReply>, Status> {
         let question = request.into_inner();
         let doors = self.shards.borrow().get(&question.shard).cloned();
-        let doors = doors.ok_or_else(|| not_here(question.shard))?;
+        let doors = doors.ok_or_else(|| not_here(&self.shards, question.shard))?;
         let leader = || self.leader(&doors.replica);
         let failed = |failure| wire::status::failure(failure, leader().as_ref());
         let limit = std::time::Duration::from_millis(u64::from(question.timeout_ms.max(1)));
@@ -120,11 +120,11 @@ impl Visit {
         let (session, shard, id) = (self.session, frame.shard, frame.id);
         let count = usize::try_from(frame.count).unwrap_or(0);
         let doors = self.shards.borrow().get(&shard).cloned();
-        let ShardDoors { actor, depth, .. } = doors.ok_or_else(|| not_here(shard))?;
+        let ShardDoors { actor, depth, .. } = doors.ok_or_else(|| not_here(&self.shards, shard))?;
         if self.begun.get(&shard) != Some(&actor) {
             let begin = Begin { session, out: self.out.clone() };
             // Who has just ended keeps the shard no more.
-            actor.send(begin).await.map_err(|_| not_here(shard))?;
+            actor.send(begin).await.map_err(|_| not_here(&self.shards, shard))?;
             self.begun.insert(shard, actor.clone());
         }
         depth.enter();
@@ -190,7 +190,23 @@ fn refused(id: u64, count: usize, why: Failure) -> FrameAnswer {
     FrameAnswer { id, answers: answers.into(), leader: None }
 }
 
-fn not_here(shard: u32) -> Status {
+/// Nobody leads that shard here; but who keeps it may be known from the directory, and one of those knows who does.
+fn not_here(shards: &Shards, shard: u32) -> Status {
     tracing::debug!(shard, "asked for a shard that is not on this node");
-    wire::status::failure(Failure::NoLeader, None)
+    let keeper = u16::try_from(shard).ok().and_then(|shard| keeper(shards, shard));
+    wire::status::failure(Failure::NoLeader, keeper.as_ref())
+}
+
+/// A node that keeps a shard, as the newest directory here says.
+fn keeper(shards: &Shards, shard: u16) -> Option<Leader> {
+    let doors = shards.borrow();
+    let version =
+        |doors: &&ShardDoors| doors.replica.with_ledger(|ledger| ledger.directory().version());
+    doors.values().max_by_key(version)?.replica.with_ledger(|ledger| {
+        let directory = ledger.directory();
+        let (_, placement) = directory.placements().find(|(placed, _)| *placed == shard)?;
+        let node_id = *placement.voters.first()?;
+        let (_, node) = directory.nodes().find(|(node, _)| *node == node_id)?;
+        Some(Leader { node_id, address: node.address.clone() })
+    })
 }

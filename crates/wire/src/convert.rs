@@ -7,8 +7,8 @@
 mod answers;
 mod audit;
 mod behalf;
-mod directory;
 mod derive;
+mod directory;
 mod fields;
 mod names;
 mod page;
@@ -22,8 +22,8 @@ mod tests;
 pub use answers::{Made, outcome, posted, timestamp};
 pub use audit::audit;
 pub use behalf::{Behalf, read_alias};
-pub use directory::{api_key_intent, directory, read_time, scope, table};
 pub use derive::{derived_account, derived_hold, owner_slot};
+pub use directory::{api_key_intent, directory, read_time, scope, table};
 pub use names::{account_name, hold_name, key, transfer_name};
 pub use page::PageToken;
 pub use reads::{

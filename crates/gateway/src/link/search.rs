@@ -13,6 +13,7 @@ use wire::proto::cluster::read_reply::Answer;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::shard_client::ShardClient;
 use wire::proto::cluster::{Frame, FrameAnswer, Leader, ReadRequest, StatusQuestion};
+use wire::status;
 
 use crate::nodes::Nodes;
 
@@ -102,7 +103,11 @@ impl Search {
             question: Some(Question::Status(StatusQuestion {})),
         };
         let mut client = ShardClient::new(channel);
-        let reply = timeout(STATUS_MAX, client.read(question)).await.ok()?.ok()?;
+        let reply = match timeout(STATUS_MAX, client.read(question)).await.ok()? {
+            Ok(reply) => reply,
+            // It keeps nothing of the shard, and may know who does.
+            Err(status) => return status::Said::read(&status).leader().map(Said::Names),
+        };
         match reply.into_inner().answer? {
             Answer::Status(status) if status.leads => Some(Said::Leads(node)),
             Answer::Status(status) => status.leader.map(Said::Names),

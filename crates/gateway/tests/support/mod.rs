@@ -61,6 +61,8 @@ pub enum Hints {
 /// What the nodes share.
 pub struct Shared {
     pub ledger: Mutex<Ledger>,
+    /// The meta group's.
+    pub meta: Mutex<Ledger>,
     /// The node that leads; 0 is nobody.
     leader: AtomicU64,
     /// What a node that does not lead says about who does.
@@ -77,6 +79,7 @@ impl Shared {
     fn new(shards: Shards) -> Self {
         Self {
             ledger: Mutex::new(Ledger::new(Books { shard: 0, shards })),
+            meta: Mutex::new(Ledger::new(Books { shard: shards.meta(), shards })),
             leader: AtomicU64::new(0),
             hints: Mutex::new(Hints::True),
             addresses: Mutex::default(),
@@ -112,6 +115,10 @@ impl Shared {
             *self.seen.lock().unwrap().entry(request.key).or_default() += 1;
         }
         requests
+    }
+
+    fn direct(&self, requests: &[Request]) -> Vec<Answer> {
+        apply(&mut self.meta.lock().unwrap(), requests)
     }
 
     fn apply(&self, requests: &[Request]) -> Vec<Answer> {

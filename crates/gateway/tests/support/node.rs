@@ -17,7 +17,8 @@ use wire::proto::cluster::read_reply::Answer as Told;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::shard_server::{Shard, ShardServer};
 use wire::proto::cluster::{
-    Frame, FrameAnswer, ReadReply, ReadRequest, ReplicaStatus, StatementPage, StatementQuestion,
+    DirectoryPage, Frame, FrameAnswer, ReadReply, ReadRequest, ReplicaStatus, StatementPage,
+    StatementQuestion,
 };
 use wire::{Failure, Reply, reply, status};
 
@@ -90,6 +91,12 @@ impl Shard for Doors {
 fn answer(id: u64, shared: &Shared, frame: &Frame) -> Result<Option<FrameAnswer>, Status> {
     let requests = shared.read(&frame.records);
     assert_eq!(requests.len(), usize::try_from(frame.count).unwrap());
+    if frame.shard == 1 {
+        let failed = || vec![Reply::Failure(Failure::NoLeader); requests.len()];
+        let decided = || shared.direct(&requests).into_iter().map(Reply::Answer).collect();
+        let replies = if shared.leads(id) { decided() } else { failed() };
+        return Ok(Some(told(frame, &replies, shared)));
+    }
     shared.frames.fetch_add(1, Ordering::SeqCst);
     if !shared.leads(id) {
         let replies = vec![Reply::Failure(Failure::NoLeader); requests.len()];
@@ -162,6 +169,20 @@ impl Doors {
             Question::Cut(asked) => {
                 put_cold(ledger.cut_of(asked.cut)?, &mut bytes);
                 Some(Told::Cut(bytes.into()))
+            }
+            Question::Directory(asked) => {
+                let meta = self.shared.meta.lock().unwrap();
+                let changes = meta.directory().changes(asked.after).take(asked.limit as usize);
+                let changes = changes.map(|(version, name, record)| {
+                    let mut bytes = Vec::new();
+                    put_cold(&(name, version, record), &mut bytes);
+                    bytes.into()
+                });
+                Some(Told::Directory(DirectoryPage {
+                    version: meta.directory().version(),
+                    changes: changes.collect(),
+                    ..Default::default()
+                }))
             }
             Question::Status(_) => Some(Told::Status(ReplicaStatus {
                 node_id: self.id,

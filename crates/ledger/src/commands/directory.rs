@@ -72,7 +72,11 @@ impl Ledger {
             Name::Tenant(_) => Ok(()),
             // Whoever wants another account or key under a name first takes the old one away.
             Name::ApiKey(_) | Name::Alias(..) => {
-                if is_taken { Err(Rejection::NameTaken) } else { Ok(()) }
+                if is_taken {
+                    Err(Rejection::NameTaken)
+                } else {
+                    Ok(())
+                }
             }
             Name::Table(_, effective) => {
                 let earliest = self.now.plus_ms(TABLE_NOTICE_MS);

@@ -121,8 +121,9 @@ impl Name {
                     && record.label.len() <= NAME_BYTES_MAX
                     && record.rate.is_none_or(is_positive)
             }
-            (Self::ApiKey(name), Record::ApiKey(_))
-            | (Self::Alias(_, name), Record::Alias(_)) => is_name(name),
+            (Self::ApiKey(name), Record::ApiKey(_)) | (Self::Alias(_, name), Record::Alias(_)) => {
+                is_name(name)
+            }
             (Self::Table(name, _), Record::Table(content)) => {
                 is_name(name) && (1..=TABLE_BYTES_MAX).contains(&content.len())
             }
@@ -146,15 +147,12 @@ impl Name {
         }
     }
 
-    /// Whether shards are told of it: what decides in their ledgers, and the nodes, because every node keeps some shard and
-    /// has to know the way to all the others.
+    /// Whether shards are told of it: what decides in their ledgers; and the nodes and who keeps what, because every node
+    /// keeps some shard, and has to know the way to all others, and to tell it to whoever asks.
     pub(crate) const fn is_for_shards(&self) -> bool {
         match self {
-            Self::Node(_) | Self::Table(..) | Self::Level => true,
-            Self::Shard(_)
-            | Self::Tenant(_)
-            | Self::ApiKey(_)
-            | Self::Alias(..) => false,
+            Self::Node(_) | Self::Shard(_) | Self::Table(..) | Self::Level => true,
+            Self::Tenant(_) | Self::ApiKey(_) | Self::Alias(..) => false,
         }
     }
 }

@@ -6,9 +6,9 @@ use ledger::batch::put_record;
 use ledger::codec::put_cold;
 use ledger::directory::{ApiKeyRecord, Name, NodeRecord, Placement, Record, TenantRecord};
 use ledger::{
-    AccountId, AccountKind, Amount, Answer, Authority, Command, Currency, FreezeScope, HoldId, HoldState,
-    JournalKind, Key, Leg, Message, Operation, Payment, Posted, Refusal, Rejection, Request, Slot,
-    TenantId, Time, TransferId,
+    AccountId, AccountKind, Amount, Answer, Authority, Command, Currency, FreezeScope, HoldId,
+    HoldState, JournalKind, Key, Leg, Message, Operation, Payment, Posted, Refusal, Rejection,
+    Request, Slot, TenantId, Time, TransferId,
 };
 
 use crate::hex;
@@ -102,7 +102,8 @@ fn directory() -> Vec<Command> {
         Message::Told(Time(1_767_225_600_000)),
         Message::Heard(Time(1_767_225_600_000)),
     ];
-    let deliver = |message| Command::Deliver { books, from: 2, acked: 7, message: Some((11, message)) };
+    let deliver =
+        |message| Command::Deliver { books, from: 2, acked: 7, message: Some((11, message)) };
     let asked = known.into_iter().map(direct).chain(reports.into_iter().map(report));
     asked.chain(words.into_iter().map(deliver)).collect()
 }

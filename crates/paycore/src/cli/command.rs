@@ -8,8 +8,8 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use super::invocation::{Invocation, bare_screen};
 use super::options::Global;
 use super::{
-    account, audit, balance, cluster, config, hold, import, keys, log, lookup, multi_transfer,
-    reverse, statement, transfer,
+    account, alias, audit, balance, cluster, config, directory, hold, import, keys, log, lookup,
+    multi_transfer, reverse, statement, tables, tenants, transfer,
 };
 use crate::config::Flag;
 use crate::exit::{Failure, USAGE};
@@ -34,12 +34,14 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Account(account::Args),
+    Alias(alias::Args),
     Audit(audit::Args),
     Balance(balance::Args),
     Bench(Box<crate::bench::Args>),
     Cluster(cluster::Args),
     Config(config::Args),
     Demo(crate::demo::Args),
+    Directory(directory::Args),
     Gateway(crate::server::gateway::Args),
     Hold(hold::Args),
     Import(import::Args),
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Node(crate::server::node::Args),
     Reverse(reverse::Args),
     Statement(statement::Args),
+    Tables(tables::Args),
+    Tenants(tenants::Args),
     Transfer(transfer::Args),
     Verify(crate::verify::Args),
 }
@@ -60,22 +64,26 @@ impl Command {
     fn flags(&self) -> Option<Vec<Flag>> {
         match self {
             Self::Account(args) => Some(args.reach().flags()),
+            Self::Alias(args) => Some(args.reach().flags()),
             Self::Audit(args) => Some(args.reach.flags()),
             Self::Balance(args) => Some(args.reach.flags()),
             Self::Config(_) => Some(Vec::new()),
+            Self::Directory(args) => Some(args.reach().flags()),
             Self::Hold(args) => Some(args.reach().flags()),
             Self::Import(args) => Some(args.flags()),
+            Self::Keys(args) => Some(args.reach().flags()),
             Self::Lookup(args) => Some(args.reach.flags()),
             Self::MultiTransfer(args) => Some(args.reach.flags()),
             Self::Reverse(args) => Some(args.reach.flags()),
             Self::Statement(args) => Some(args.reach.flags()),
+            Self::Tables(args) => Some(args.reach().flags()),
+            Self::Tenants(args) => Some(args.reach().flags()),
             Self::Transfer(args) => Some(args.reach.flags()),
             Self::Bench(_)
             | Self::Cluster(_)
             | Self::Log(_)
             | Self::Demo(_)
             | Self::Gateway(_)
-            | Self::Keys(_)
             | Self::Node(_)
             | Self::Verify(_) => None,
         }
@@ -109,12 +117,14 @@ pub(crate) fn main() -> ExitCode {
 fn dispatch(command: &Command, around: &Invocation) -> Result<(), Failure> {
     match command {
         Command::Account(args) => account::run(args, around),
+        Command::Alias(args) => alias::run(args, around),
         Command::Audit(args) => audit::run(args, around),
         Command::Balance(args) => balance::run(args, around),
         Command::Bench(args) => crate::bench::run(args, around),
         Command::Cluster(args) => cluster::run(args, around),
         Command::Config(args) => config::run(args, around),
         Command::Demo(args) => crate::demo::run(args, around),
+        Command::Directory(args) => directory::run(args, around),
         Command::Gateway(args) => crate::server::gateway::run(args, around),
         Command::Hold(args) => hold::run(args, around),
         Command::Import(args) => import::run(args, around),
@@ -125,6 +135,8 @@ fn dispatch(command: &Command, around: &Invocation) -> Result<(), Failure> {
         Command::Node(args) => crate::server::node::run(args, around),
         Command::Reverse(args) => reverse::run(args, around),
         Command::Statement(args) => statement::run(args, around),
+        Command::Tables(args) => tables::run(args, around),
+        Command::Tenants(args) => tenants::run(args, around),
         Command::Transfer(args) => transfer::run(args, around),
         Command::Verify(args) => crate::verify::run(args, around),
     }

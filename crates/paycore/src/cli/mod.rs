@@ -5,12 +5,14 @@
 //! asked for again.
 
 mod account;
+mod alias;
 mod audit;
 mod balance;
 mod certs;
 mod cluster;
 mod command;
 mod config;
+mod directory;
 mod hold;
 mod import;
 mod invocation;
@@ -21,7 +23,9 @@ mod multi_transfer;
 mod options;
 mod reverse;
 mod statement;
+mod tables;
 mod teller;
+mod tenants;
 mod transfer;
 mod views;
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use client::{Account, AccountId, Client, Freshness, Money, Posted, Request};
 use ledger::{Currency, Rejection, TenantId};
+use serde::Serialize;
 
 use super::invocation::Invocation;
 use super::options::KeyArg;
@@ -19,6 +20,15 @@ const READ_BACK_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Teller<'a> {
     around: &'a Invocation,
     aliases: Aliases,
+}
+
+/// What was decided of something that is no money.
+#[derive(Debug, Serialize)]
+pub(super) struct Asked {
+    /// Where in the meta group's log it stands.
+    pub(super) transfer: String,
+    pub(super) replayed: bool,
+    pub(super) idempotency_key: String,
 }
 
 /// What was done, and how it was asked for.
@@ -46,12 +56,47 @@ impl<'a> Teller<'a> {
         &self.aliases
     }
 
-    /// The account that a person means.
+    /// The account that a person means: by its id, by a name of this machine's, or by one that the cluster keeps. Not to be
+    /// asked inside another call.
     ///
     /// # Errors
     /// When nobody can say which.
     pub(super) fn account(&self, text: &str) -> Result<AccountId, Failure> {
-        self.aliases.resolve(text)
+        let unknown = match self.aliases.resolve(text) {
+            Ok(account) => return Ok(account),
+            Err(unknown) if wire::convert::read_alias(text).is_none() => return Err(unknown),
+            Err(unknown) => unknown,
+        };
+        super::block_on(async {
+            let asked = self.connect().await?.alias(text).await;
+            asked.map_err(|error| match error.code() {
+                Some("ALIAS_NOT_FOUND") => unknown,
+                Some(_) | None => error.into(),
+            })
+        })
+    }
+
+    /// Asks for a change that is no money, under the key that was given or one of its own, and shows what was decided.
+    ///
+    /// # Errors
+    /// As the cluster says.
+    pub(super) fn change<F>(
+        &self,
+        key: &KeyArg,
+        ask: impl FnOnce(Client, String) -> F,
+    ) -> Result<(), Failure>
+    where
+        F: Future<Output = Result<Posted, client::Error>>,
+    {
+        let made = || uuid::Uuid::now_v7().to_string();
+        let key = key.idempotency_key.clone().unwrap_or_else(made);
+        let asked = super::block_on(async { Ok(ask(self.connect().await?, key.clone()).await?) });
+        let posted = asked.map_err(|failure| failure.with_key(&key))?;
+        self.screen().show(&Asked {
+            transfer: posted.transfer.to_string(),
+            replayed: posted.replayed,
+            idempotency_key: key,
+        })
     }
 
     /// What a person calls an account.

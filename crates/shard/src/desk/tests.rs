@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use ledger::batch::put_record;
+use ledger::directory::{Name, Record};
 use ledger::{
     AccountId, AccountKind, Amount, Batch, Books, Command, Currency, Key, Ledger, TenantId,
 };
@@ -564,6 +565,10 @@ impl Standing for Full {
     fn payee_of(&self, _: ledger::HoldId) -> Option<AccountId> {
         Some(of_shard(1, 1))
     }
+
+    fn told(&self) -> Time {
+        NOW
+    }
 }
 
 #[test]
@@ -612,4 +617,25 @@ fn what_is_no_clients_to_ask_for_is_not_proposed() {
     counter.take(1, &[request(1, deliver), request(2, forget)]);
     assert!(counter.under_way.is_empty());
     assert_eq!(counter.answers[&1], [Reply::Failure(Failure::InvalidRecord); 2]);
+}
+
+#[test]
+fn the_meta_group_takes_what_is_its_own_and_shards_take_the_rest() {
+    let shards = Shards::new(2).unwrap();
+    let books = AccountId::from_u128(0);
+    let (name, record) = (Name::Tenant(TenantId(7)), Record::Gone);
+    let direct = Command::Direct { books, name, record };
+    let money = open(1);
+    for (shard, taken, refused) in [(0, &money, &direct), (2, &direct, &money)] {
+        let mut counter = Counter::of(Books { shard, shards });
+        counter.take(1, &[request(1, refused.clone())]);
+        assert_eq!(counter.answers[&1], [Reply::Failure(Failure::InvalidRecord)], "group {shard}");
+        counter.take(2, &[request(2, taken.clone())]);
+        assert_eq!(counter.under_way.len(), 1, "group {shard}");
+    }
+    // A node's report comes in a letter, never in a frame.
+    let mut meta = Counter::of(Books { shard: 2, shards });
+    let (name, record) = (Name::Node(1), Record::Gone);
+    meta.take(1, &[request(1, Command::Report { books, name, record })]);
+    assert_eq!(meta.answers[&1], [Reply::Failure(Failure::InvalidRecord)]);
 }

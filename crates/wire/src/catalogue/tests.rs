@@ -56,7 +56,8 @@ fn every_code_is_said_by_somebody() {
             | Failure::PeerBehind
             | Failure::Draining
             | Failure::DeadlinePassed
-            | Failure::RateLimited => Kind::NotProposed,
+            | Failure::RateLimited
+            | Failure::TablesStale => Kind::NotProposed,
         };
         assert_eq!(entry.kind, kind, "{}", entry.code);
         said.insert(entry.code);

@@ -88,8 +88,7 @@ impl ToIntent for v1::PublishTableRequest {
         let mut fields = Fields::of(behalf);
         let wanted = self.table.clone().unwrap_or_default();
         let name = named(&mut fields, "table.name", &wanted.name);
-        let effective =
-            timed(&mut fields, "table.effective_time", wanted.effective_time.as_ref());
+        let effective = timed(&mut fields, "table.effective_time", wanted.effective_time.as_ref());
         if !(1..=TABLE_BYTES_MAX).contains(&wanted.content.len()) {
             fields.wrong("table.content", "a JSON document of 1 to 3,072 bytes");
         }
@@ -264,10 +263,9 @@ fn show(
         (Name::Tenant(tenant), Record::Tenant(record)) => all.tenants.push(v1::Tenant {
             tenant: tenant.0,
             label: record.label.clone(),
-            rate: record.rate.map(|(requests_per_second, burst)| v1::RequestRate {
-                requests_per_second,
-                burst,
-            }),
+            rate: record
+                .rate
+                .map(|(requests_per_second, burst)| v1::RequestRate { requests_per_second, burst }),
         }),
         (Name::ApiKey(name), Record::ApiKey(record)) => all.api_keys.push(v1::ApiKey {
             name: name.clone(),

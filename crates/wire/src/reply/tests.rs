@@ -63,6 +63,11 @@ fn rejections_keep_their_numbers() {
         "NOT_FROZEN",
         "INVALID_COMMAND",
         "RETURNED",
+        "TABLE_TOO_SOON",
+        "NAME_TAKEN",
+        "RECORD_NOT_FOUND",
+        "DIRECTORY_FULL",
+        "LEVEL_NOT_READY",
     ];
     let codes: Vec<_> = every_rejection().map(|rejection| rejection.code()).collect();
     assert_eq!(codes, names);

@@ -6,7 +6,7 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use wire::proto::cluster::cluster_client::ClusterClient;
 use wire::proto::cluster::{
     AddLearnerRequest, ChangeReply, ChangeVotersRequest, GetNodeRequest, NodeStatus,
-    RemoveLearnerRequest, SetDrainedRequest, TransferLeaderRequest,
+    RemoveLearnerRequest, RetireNodeRequest, SetDrainedRequest, TransferLeaderRequest,
 };
 use wire::status::Said;
 
@@ -96,6 +96,12 @@ impl Doors {
             }
         };
         said(answered)
+    }
+
+    /// Says of a node that keeps nothing any more that it has left for good.
+    pub(super) async fn retire(&self, address: &str, node_id: u64) -> Result<bool, Failure> {
+        let mut client = self.connect(address, CHANGE_MAX).await?;
+        said(client.retire_node(RetireNodeRequest { node_id }).await)
     }
 
     /// Drains a node, or ends that.

@@ -200,7 +200,25 @@ impl Operator {
             Failure::coded("REPLICATION_AT_RISK", what)
         })?;
         self.agree(&steps, &format!("remove node {node}"), yes)?;
-        self.take(steps).await
+        self.take_all(&steps).await?;
+        self.retire(node).await?;
+        self.finish(&steps)
+    }
+
+    /// Has the directory say that a node has left, so that nobody looks for it any more. The shards' leaders report first
+    /// that it keeps nothing.
+    async fn retire(&self, node: u64) -> Result<(), Failure> {
+        loop {
+            let view = self.look().await?;
+            let others = view.nodes.iter().filter(|(other, _)| **other != node);
+            let up = others.filter(|(other, _)| view.is_up(**other)).map(|(_, seen)| &seen.address);
+            for address in up {
+                if self.doors.retire(address, node).await.is_ok() {
+                    return Ok(());
+                }
+            }
+            self.pause("the directory still says that the node keeps something").await?;
+        }
     }
 
     /// The cluster as it is now, learning of nodes that others name.

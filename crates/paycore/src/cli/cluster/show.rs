@@ -33,6 +33,8 @@ struct NodeLine {
 #[derive(Debug, Serialize)]
 struct ShardLine {
     shard: u16,
+    /// It is the meta group.
+    meta: bool,
     leader: Option<u64>,
     term: u64,
     changing: bool,
@@ -115,6 +117,7 @@ impl ShardLine {
         });
         Self {
             shard,
+            meta: view.meta == Some(shard),
             leader: at.leader,
             term: at.term,
             changing: at.is_changing,
@@ -146,7 +149,7 @@ impl Show for Status {
         for shard in &self.shards {
             shards.extend(shard.replicas.iter().map(|replica| {
                 vec![
-                    shard.shard.to_string(),
+                    if shard.meta { "meta".to_owned() } else { shard.shard.to_string() },
                     replica.node.to_string(),
                     replica.role.to_owned(),
                     shard.term.to_string(),
@@ -158,6 +161,9 @@ impl Show for Status {
             }));
         }
         let mut text = format!("{}\n\n{}", aligned(&nodes, paint), aligned(&shards, paint));
+        if let Some(meta) = self.shards.iter().find(|shard| shard.meta) {
+            let _ = write!(text, "\n\nmeta is shard {} to the other commands", meta.shard);
+        }
         for shard in self.shards.iter().filter(|shard| shard.changing) {
             let _ = write!(text, "\nshard {}: a change of voters is not complete", shard.shard);
         }

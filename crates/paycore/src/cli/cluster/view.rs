@@ -15,8 +15,10 @@ const ROUNDS: usize = 3;
 pub(super) struct View {
     /// Every node that is known, by its id.
     pub(super) nodes: BTreeMap<u64, Seen>,
-    /// Every shard.
+    /// Every shard, and the meta group, whose number comes after theirs.
     pub(super) shards: BTreeMap<u16, ShardView>,
+    /// The meta group's number, once a node has said how many shards there are.
+    pub(super) meta: Option<u16>,
     /// How many replicas each shard should have.
     pub(super) replication: usize,
 }
@@ -81,10 +83,11 @@ impl View {
     /// Puts together what the nodes have said.
     pub(super) fn of(nodes: BTreeMap<u64, Seen>) -> Self {
         let statuses = || nodes.values().filter_map(|seen| seen.status.as_ref());
-        let count = statuses().map(|status| status.shards).max().unwrap_or(0);
+        let count = statuses().map(|status| status.shards).max();
+        let meta = count.and_then(|count| u16::try_from(count).ok());
         let replication = statuses().map(|status| status.replication).max().unwrap_or(0);
         let mut shards = BTreeMap::new();
-        for shard in 0..u16::try_from(count).unwrap_or(0) {
+        for shard in meta.into_iter().flat_map(|meta| 0..=meta) {
             let said = statuses().flat_map(|status| {
                 let its = status.replicas.iter().filter(|at| at.shard == u32::from(shard));
                 its.map(|at| (status.node_id, at))
@@ -94,7 +97,7 @@ impl View {
             shards
                 .insert(shard, best.map(|(node, at)| ShardView::of(node, at)).unwrap_or_default());
         }
-        Self { nodes, shards, replication: usize::try_from(replication).unwrap_or(0) }
+        Self { nodes, shards, meta, replication: usize::try_from(replication).unwrap_or(0) }
     }
 
     /// Whether a node answers and takes part.

@@ -14,7 +14,8 @@ fn view(nodes: u64, replication: usize, shards: &[(u64, &[u64])]) -> View {
         let voters = voters.iter().copied().collect();
         (shard, ShardView { leader: Some(*leader), voters, lag, ..ShardView::default() })
     });
-    View { nodes: (1..=nodes).map(seen).collect(), shards: shards.collect(), replication }
+    let nodes = (1..=nodes).map(seen).collect();
+    View { nodes, shards: shards.collect(), meta: None, replication }
 }
 
 /// Does what a leader would do when it is asked.
