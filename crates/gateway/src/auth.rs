@@ -15,6 +15,7 @@ use wire::proto::v1;
 
 use crate::api_key::{ApiKey, KeyMac};
 use crate::keyring::{KeyEntry, Keyring, Scope, Scopes};
+use crate::keys::Keys;
 use crate::rate::Bucket;
 
 /// Where a caller's key stands: `Bearer pk_…`.
@@ -28,7 +29,7 @@ pub(crate) const TENANT: &str = "paycore-tenant";
 pub(crate) struct Access {
     /// Who has one of these keys. Without keys whoever reaches the gateway is the operator: for one that only its own
     /// machine reaches.
-    pub(crate) keys: Option<watch::Receiver<Arc<Keyring>>>,
+    pub(crate) keys: Option<Keys>,
     /// What callers' aliases stand for.
     pub(crate) directory: watch::Receiver<Arc<Directory>>,
 }
@@ -77,7 +78,7 @@ impl Access {
         let missing = Refusal::Unauthenticated(CredentialFault::Missing);
         let key = read_bearer(authorization.ok_or(missing)?)
             .ok_or(Refusal::Unauthenticated(CredentialFault::Malformed))?;
-        let keyring = keys.borrow();
+        let keyring = keys.now();
         self.judge(&keyring, keyring.mac(&key), named)
     }
 
@@ -87,7 +88,7 @@ impl Access {
     /// As [`Self::grant`].
     pub(crate) fn renew(&self, grant: &Grant) -> Result<Grant, Refusal> {
         match (&self.keys, grant.mac) {
-            (Some(keys), Some(mac)) => self.judge(&keys.borrow(), mac, Some(grant.tenant)),
+            (Some(keys), Some(mac)) => self.judge(&keys.now(), mac, Some(grant.tenant)),
             (None, _) | (Some(_), None) => {
                 let directory = Arc::clone(&self.directory.borrow());
                 Ok(Grant { directory, ..grant.clone() })

@@ -12,14 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::Directory;
-use ledger::directory::{Name, Record};
+use ledger::directory::{Heard, Name, Record};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tonic::Status;
 use wire::proto::cluster::Leader;
 use wire::{Failure, status};
 
-use crate::keyring::Keyring;
 use crate::nodes::Nodes;
 use crate::reads::Reads;
 
@@ -87,8 +86,9 @@ impl Follower {
             }
             if page.changes.is_empty() || after >= page.version {
                 let told = ledger::Time(page.told_ms);
-                let heard = page.heard_ms.iter().filter_map(|(shard, at)| {
-                    Some((u16::try_from(*shard).ok()?, ledger::Time(*at)))
+                let heard = page.heard.iter().filter_map(|heard| {
+                    let at = ledger::Time(heard.time_ms);
+                    Some((u16::try_from(heard.shard).ok()?, Heard { at, version: heard.version }))
                 });
                 directory.follow(told, heard);
                 break;
@@ -111,23 +111,5 @@ impl Follower {
                 self.nodes.learn(&Leader { node_id, address: node.address.clone() });
             }
         }
-    }
-}
-
-/// Makes one keyring out of a file's and the directory's, whenever one of them changes, as long as somebody reads it.
-pub(crate) async fn merge(
-    mut file: watch::Receiver<Arc<Keyring>>,
-    mut directory: watch::Receiver<Arc<Directory>>,
-    merged: watch::Sender<Arc<Keyring>>,
-) {
-    loop {
-        tokio::select! {
-            changed = file.changed() => if changed.is_err() { return },
-            changed = directory.changed() => if changed.is_err() { return },
-            () = merged.closed() => return,
-        }
-        let (file, directory) =
-            (Arc::clone(&file.borrow_and_update()), Arc::clone(&directory.borrow_and_update()));
-        merged.send_modify(|now| *now = Arc::new(file.with(&directory).after(now)));
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use ledger::Directory;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,11 +20,12 @@ use crate::audit::AdminDoors;
 use crate::auth::Access;
 use crate::budget::Budget;
 use crate::config::{ConfigError, GatewayConfig};
-use crate::directory::{DirectoryDoors, Follower, merge};
+use crate::directory::{DirectoryDoors, Follower};
 use crate::grpc::Doors;
 use crate::http;
 use crate::incoming::connections;
 use crate::keyring::Keyring;
+use crate::keys::Keys;
 use crate::link::{Driver, Link, Search};
 use crate::meter::{Meter, Standing, Vitals};
 use crate::nodes::Nodes;
@@ -225,21 +225,9 @@ impl Gateway {
         let reads = Arc::new(reads);
         let follower = Arc::new(Follower::new(Arc::clone(&reads), nodes, known));
         tasks.spawn(Arc::clone(&follower).run());
-        let access = Access { keys: self.merged(&mut tasks, &directory), directory };
+        let keys = self.keys.clone().map(|file| Keys::new(file, directory.clone()));
+        let access = Access { keys, directory };
         Parts { router, reads, links, follower, access, tasks }
-    }
-
-    /// The keys of the file and of the directory, as they change.
-    fn merged(
-        &self,
-        tasks: &mut JoinSet<()>,
-        directory: &watch::Receiver<Arc<Directory>>,
-    ) -> Option<watch::Receiver<Arc<Keyring>>> {
-        let file = self.keys.clone()?;
-        let merged = watch::Sender::new(Arc::clone(&file.borrow()));
-        let keyring = merged.subscribe();
-        tasks.spawn(merge(file, directory.clone(), merged));
-        Some(keyring)
     }
 
     fn doors(parts: &Parts, draining: watch::Receiver<bool>) -> Arc<Doors> {

@@ -36,6 +36,7 @@ mod grpc;
 mod http;
 mod incoming;
 pub mod keyring;
+mod keys;
 mod link;
 pub mod meter;
 mod nodes;

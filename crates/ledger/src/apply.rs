@@ -46,6 +46,7 @@ impl Ledger {
         self.expire_due();
         self.tell_due();
         self.answer_peers();
+        self.answer_meta();
         self.settle_digest();
         let finals = std::mem::take(&mut self.finals);
         Decided { answers, finals, sent_to: self.channels.take_sent_to() }

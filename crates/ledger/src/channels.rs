@@ -151,8 +151,13 @@ pub enum Message {
     },
     /// The meta group to a shard: it is this late, and everything published before was sent before.
     Told(Time),
-    /// A shard to the meta group: it was told that it is this late.
-    Heard(Time),
+    /// A shard to the meta group: what it has heard.
+    Heard {
+        /// It was told that it is this late.
+        at: Time,
+        /// The version of the last change that it was told of.
+        version: u64,
+    },
 }
 
 /// A message on its way: its number in the channel, from 1 on.
@@ -308,7 +313,7 @@ impl Channel {
                 | Message::Marker(_)
                 | Message::Record { .. }
                 | Message::Told(_)
-                | Message::Heard(_) => None,
+                | Message::Heard { .. } => None,
             },
         )
     }
@@ -323,7 +328,7 @@ impl Channel {
                 | Message::Marker(_)
                 | Message::Record { .. }
                 | Message::Told(_)
-                | Message::Heard(_) => true,
+                | Message::Heard { .. } => true,
             };
             if number > self.cursors.acked || !is_settled {
                 return;

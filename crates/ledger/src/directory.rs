@@ -69,8 +69,17 @@ pub(crate) struct Head {
     version: u64,
     /// In the meta group, when the shards were last told the time; in a shard, the last time that it was told.
     told: Time,
-    /// In the meta group, the last time that each shard has said it was told.
-    heard: BTreeMap<u16, Time>,
+    /// In the meta group, what each shard has said last that it has heard.
+    heard: BTreeMap<u16, Heard>,
+}
+
+/// What a shard has said that it has heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Heard {
+    /// The last time that it was told.
+    pub at: Time,
+    /// The version of the last change that it was told of.
+    pub version: u64,
 }
 
 /// A record with its name and the version of its last change.
@@ -89,9 +98,9 @@ impl Directory {
         self.head.told
     }
 
-    /// In the meta group, the last time that each shard has said it was told.
+    /// In the meta group, what each shard has said last that it has heard.
     #[must_use]
-    pub const fn heard(&self) -> &BTreeMap<u16, Time> {
+    pub const fn heard(&self) -> &BTreeMap<u16, Heard> {
         &self.head.heard
     }
 
@@ -191,16 +200,15 @@ impl Directory {
         self.head.told = self.head.told.max(at);
     }
 
-    /// A shard has said up to when it was told.
-    pub(crate) fn hear(&mut self, shard: u16, at: Time) {
-        let heard = self.head.heard.entry(shard).or_default();
-        *heard = (*heard).max(at);
+    /// A shard has said what it has heard.
+    pub(crate) fn hear(&mut self, shard: u16, heard: Heard) {
+        self.head.heard.insert(shard, heard);
     }
 
     /// What the meta group told and heard, as its followers learn it.
-    pub fn follow(&mut self, told: Time, heard: impl IntoIterator<Item = (u16, Time)>) {
+    pub fn follow(&mut self, told: Time, heard: impl IntoIterator<Item = (u16, Heard)>) {
         self.tell(told);
-        heard.into_iter().for_each(|(shard, at)| self.hear(shard, at));
+        heard.into_iter().for_each(|(shard, heard)| self.hear(shard, heard));
     }
 
     pub(crate) const fn head(&self) -> &Head {

@@ -62,6 +62,8 @@ pub struct Ledger {
     pub(crate) cuts: Cuts,
     /// Shared with images until it changes, which is seldom.
     pub(crate) directory: Arc<Directory>,
+    /// Whether the batch that is being applied has heard from the meta group.
+    pub(crate) heard_meta: bool,
     /// What became final in the batch that is being applied, and had waited for other shards.
     pub(crate) finals: Vec<(ScopedKey, Outcome)>,
     /// The payments that this batch took in, by channel and number, and why those refused were.
@@ -88,6 +90,7 @@ impl Ledger {
             channels: Channels::default(),
             cuts: Cuts::default(),
             directory: Arc::default(),
+            heard_meta: false,
             finals: Vec::new(),
             unanswered: Vec::new(),
         }

@@ -326,7 +326,8 @@ fn shards_hear_the_time_every_ten_minutes_and_say_so() {
     cluster.settle();
     assert_eq!(cluster.groups[0].ledger.directory().told(), START);
     let heard = cluster.meta().ledger.directory().heard().clone();
-    assert_eq!(heard, [(0, START), (1, START)].into());
+    let heard: Vec<_> = heard.into_iter().map(|(shard, heard)| (shard, heard.at)).collect();
+    assert_eq!(heard, [(0, START), (1, START)]);
     assert_eq!(cluster.meta().ledger.next_timer(), Some(START.plus_ms(TELL_EVERY_MS)));
     for _ in 0..50 {
         cluster.pass(TELL_EVERY_MS);
@@ -359,8 +360,8 @@ fn money_is_no_business_of_the_meta_group_and_the_directory_none_of_a_shard() {
     let words = [
         (0, 1, Message::Told(at)),
         (0, 1, Message::Record { name: Name::Level, version: 1, record: Record::Level(2) }),
-        (0, 1, Message::Heard(at)),
-        (META, 0, Message::Heard(at)),
+        (0, 1, Message::Heard { at, version: 0 }),
+        (META, 0, Message::Heard { at, version: 0 }),
         (0, META, Message::Told(at)),
         (0, META, Message::Record { name, version: 9, record }),
     ];
@@ -442,6 +443,9 @@ proptest! {
             assert_eq!(cluster.for_shards(shard), decided, "shard {shard}");
             let told = cluster.groups[usize::from(shard)].ledger.directory().told();
             assert_eq!(told, cluster.meta().at);
+            let meta = cluster.meta().ledger.directory();
+            let last = decided.last().map_or(0, |(version, _, _)| *version);
+            assert_eq!(meta.heard()[&shard].version, last);
         }
     }
 }

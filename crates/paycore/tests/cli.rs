@@ -282,7 +282,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_sent() {
     let shell = Shell::new();
     let account = "acc_019200000000700080000000deadb123";
     for (words, exit) in [
-        (format!("transfer {account} acc_lin 8.88 --currency CNY"), 2),
+        (format!("transfer {account} lin 8.88 --currency CNY"), 2),
         (format!("transfer {account} {account} 8.888 --currency CNY"), 2),
         (format!("transfer {account} {account} -1 --currency CNY"), 64),
         (format!("transfer {account} {account} 1 --currency XXX"), 2),

@@ -151,6 +151,7 @@ fn a_damaged_checkpoint_is_not_believed() {
 fn noise_at_any_port_changes_nothing() {
     let cluster = Cluster::start("dev-3.toml", "");
     open_two(&cluster);
+    cluster.introduced();
     let digest = cluster.settled();
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let frame = [0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01];

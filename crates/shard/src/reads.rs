@@ -8,8 +8,9 @@ use wire::convert::{Page, get_cursor};
 use wire::proto::cluster::read_reply::Answer as ReplyAnswer;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::{
-    AccountQuestion, CutQuestion, DirectoryPage, DirectoryQuestion, HoldQuestion, Leader,
-    OutcomeQuestion, ReadReply, ReadRequest, ReplicaStatus, StatementPage, StatementQuestion,
+    AccountQuestion, CutQuestion, DirectoryHeard, DirectoryPage, DirectoryQuestion, HoldQuestion,
+    Leader, OutcomeQuestion, ReadReply, ReadRequest, ReplicaStatus, StatementPage,
+    StatementQuestion,
 };
 use wire::{Failure, Reply};
 
@@ -165,12 +166,16 @@ fn directory(replica: &Replica, question: &DirectoryQuestion) -> ReplyAnswer {
                 codec::put_cold(&(name, version, record), &mut bytes);
                 bytes.into()
             });
-        let heard = directory.heard().iter().map(|(shard, at)| (u32::from(*shard), at.0));
+        let heard = directory.heard().iter().map(|(shard, heard)| DirectoryHeard {
+            shard: (*shard).into(),
+            time_ms: heard.at.0,
+            version: heard.version,
+        });
         ReplyAnswer::Directory(DirectoryPage {
             version: directory.version(),
             changes: changes.collect(),
             told_ms: directory.told().0,
-            heard_ms: heard.collect(),
+            heard: heard.collect(),
         })
     })
 }

@@ -25,7 +25,9 @@ fn ring() -> (Access, watch::Sender<Arc<Keyring>>, BTreeMap<&'static str, ApiKey
     let rates = BTreeMap::from([(TenantId(7), crate::keyring::rate(TenantId(7), 1, 100).unwrap())]);
     let keyring = Keyring::new(secret, entries, rates).unwrap();
     let (source, keyring) = watch::channel(Arc::new(keyring));
-    (Access { keys: Some(keyring), directory: nothing_known() }, source, keys)
+    let directory = nothing_known();
+    let ring = Some(Keys::new(keyring, directory.clone()));
+    (Access { keys: ring, directory }, source, keys)
 }
 
 fn nothing_known() -> watch::Receiver<Arc<Directory>> {

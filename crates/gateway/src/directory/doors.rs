@@ -83,7 +83,7 @@ impl Directory for DirectoryDoors {
         let deadline = deadline::of_call(call.metadata());
         let keyring = self.doors.access.keys.as_ref();
         // Without a secret of its own a gateway can make no key that another one would know.
-        let keyring = keyring.ok_or_else(|| refused(Refusal::KeysAbsent))?.borrow().clone();
+        let keyring = keyring.ok_or_else(|| refused(Refusal::KeysAbsent))?.now();
         let secret = ApiKey::random();
         let secret = secret.map_err(|_| status::failure(wire::Failure::Overloaded, None))?;
         let mac = keyring.mac(&secret);

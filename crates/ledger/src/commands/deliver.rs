@@ -53,7 +53,7 @@ impl Ledger {
                 self.channels.peer(from).settle(*last, payments.len());
                 self.settle(position, from, &payments, back);
             }
-            Message::Record { .. } | Message::Told(_) | Message::Heard(_) => {
+            Message::Record { .. } | Message::Told(_) | Message::Heard { .. } => {
                 if self.take_word(from, message).is_err() {
                     return refused;
                 }

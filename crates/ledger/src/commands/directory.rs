@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::channels::Message;
 use crate::directory::{
-    Directory, LEVEL_MAX, Name, NodeRecord, Record, TABLE_NOTICE_MS, TELL_EVERY_MS,
+    Directory, Heard, LEVEL_MAX, Name, NodeRecord, Record, TABLE_NOTICE_MS, TELL_EVERY_MS,
 };
 use crate::id::{TenantId, Time};
 use crate::ledger::Ledger;
@@ -179,6 +179,14 @@ impl Ledger {
         }
     }
 
+    /// Says to the meta group what this batch has heard of it: once, however much it was.
+    pub(crate) fn answer_meta(&mut self) {
+        if std::mem::take(&mut self.heard_meta) {
+            let (at, version) = (self.directory.told(), self.directory.version());
+            self.channels.send(self.books.shards.meta(), Message::Heard { at, version });
+        }
+    }
+
     fn tell_shards(&mut self, message: &Message) {
         for shard in 0..self.books.shards.count() {
             self.channels.send(shard, message.clone());
@@ -193,13 +201,15 @@ impl Ledger {
                 let directory = Arc::make_mut(&mut self.directory);
                 directory.take(name.clone(), *version, record.clone());
                 check_known(record);
+                self.heard_meta = true;
             }
             Message::Told(at) if is_from_meta => {
                 Arc::make_mut(&mut self.directory).tell(*at);
-                self.channels.send(from, Message::Heard(*at));
+                self.heard_meta = true;
             }
-            Message::Heard(at) if self.is_meta() => {
-                Arc::make_mut(&mut self.directory).hear(from, *at);
+            Message::Heard { at, version } if self.is_meta() => {
+                let heard = Heard { at: *at, version: *version };
+                Arc::make_mut(&mut self.directory).hear(from, heard);
             }
             _ => return Err(Rejection::InvalidCommand),
         }

@@ -100,7 +100,7 @@ fn directory() -> Vec<Command> {
     let words = [
         Message::Record { name: table, version: 300, record: Record::Table(text("{}")) },
         Message::Told(Time(1_767_225_600_000)),
-        Message::Heard(Time(1_767_225_600_000)),
+        Message::Heard { at: Time(1_767_225_600_000), version: 300 },
     ];
     let deliver =
         |message| Command::Deliver { books, from: 2, acked: 7, message: Some((11, message)) };
@@ -150,7 +150,7 @@ fn name(command: &Command) -> &'static str {
         Command::Cut { .. } => "cut",
         Command::Deliver { message: Some((_, Message::Record { .. })), .. } => "deliver-record",
         Command::Deliver { message: Some((_, Message::Told(_))), .. } => "deliver-told",
-        Command::Deliver { message: Some((_, Message::Heard(_))), .. } => "deliver-heard",
+        Command::Deliver { message: Some((_, Message::Heard { .. })), .. } => "deliver-heard",
         Command::Direct { record, .. } | Command::Report { record, .. } => match record {
             Record::Gone => "direct-gone",
             Record::Node(_) => "report-node",

@@ -95,6 +95,8 @@ struct ShardLine {
     learners: Vec<u64>,
     /// `-` for the meta group, which tells itself nothing.
     heard: String,
+    /// The last change that it has heard of, of those that concern shards.
+    heard_version: u64,
 }
 
 #[derive(Serialize)]
@@ -133,6 +135,7 @@ impl Known {
             voters: shard.voters.clone(),
             learners: shard.learners.clone(),
             heard: when(shard.heard_time.as_ref()),
+            heard_version: shard.heard_version,
         };
         let tenant = |tenant: &v1::Tenant| TenantLine {
             tenant: tenant.tenant,
@@ -190,7 +193,8 @@ impl Show for Known {
                 "-" if Some(shard.shard) == last => "meta".to_owned(),
                 _ => format!("shard {}", shard.shard),
             };
-            format!("{name} · on {:?} · heard {}", shard.voters, shard.heard)
+            let (voters, heard, version) = (&shard.voters, &shard.heard, shard.heard_version);
+            format!("{name} · on {voters:?} · heard {heard}, v{version}")
         }));
         lines.extend(self.tenants.iter().map(|tenant| {
             let rate = tenant.requests_per_second.zip(tenant.burst);

@@ -347,6 +347,19 @@ impl Cluster {
         })
     }
 
+    /// Waits until the directory knows everybody, and every shard has heard from it: until then it changes by itself.
+    pub(crate) fn introduced(&self) {
+        let nodes = self.ids().len();
+        until("the directory knows everybody", || {
+            let known = self.json("directory show");
+            let shards = known["shards"].as_array()?;
+            let (_meta, shards) = shards.split_last().filter(|(_, shards)| !shards.is_empty())?;
+            let hears = |shard: &Value| shard["heard_version"] == known["version"];
+            let all = known["nodes"].as_array()?.len() == nodes && shards.iter().all(hears);
+            all.then_some(())
+        });
+    }
+
     /// A command line of the project's, which speaks to the gateway.
     pub(crate) fn command(&self, words: &str) -> Command {
         let mut command = self.process();

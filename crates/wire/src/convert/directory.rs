@@ -253,11 +253,13 @@ fn show(
             is_retired: record.is_retired,
         }),
         (Name::Shard(shard), Record::Placement(placement)) => {
+            let heard = directory.heard().get(shard);
             all.shards.push(v1::DirectoryShard {
                 shard: (*shard).into(),
                 voters: placement.voters.clone(),
                 learners: placement.learners.clone(),
-                heard_time: directory.heard().get(shard).map(|at| timestamp(*at)),
+                heard_time: heard.map(|heard| timestamp(heard.at)),
+                heard_version: heard.map_or(0, |heard| heard.version),
             });
         }
         (Name::Tenant(tenant), Record::Tenant(record)) => all.tenants.push(v1::Tenant {
