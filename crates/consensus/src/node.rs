@@ -202,6 +202,13 @@ impl Node {
         self.0.peers.roster.disk
     }
 
+    /// What this node knows of another one, or of itself: by memberships, or by the directory.
+    #[must_use]
+    pub fn known(&self, node: u64) -> Option<Listed> {
+        let roster = &self.0.peers.roster;
+        Some(Listed { address: roster.address(node)?, disk: roster.disk_of(node)? })
+    }
+
     /// Says which nodes the cluster's directory names, so that this one can be spoken with by those whose groups are
     /// elsewhere, and speaks with them.
     pub fn list(&self, nodes: BTreeMap<u64, Listed>) {

@@ -207,7 +207,6 @@ fn what_has_no_form_is_refused_and_changes_nothing() {
         assert_eq!(refused, Err(Rejection::InvalidCommand), "{name:?} {record:?}");
     }
     let reports = [
-        (Name::Node(1), retired(1)),
         (Name::Shard(META + 1), placed(1, &[1])),
         (Name::Shard(0), placed(1, &[])),
         (Name::Shard(0), placed(1, &[2, 1])),

@@ -141,6 +141,10 @@ fn keepers(cluster: &Cluster, shard: usize) -> Vec<u64> {
 #[test]
 fn a_gateway_that_knows_one_node_finds_what_is_kept_elsewhere() {
     let mut cluster = Cluster::start_of("dev-1.toml", 2, "");
+    // The cluster is made, of one node, before others join.
+    for group in 0..3 {
+        cluster.leader_of(group);
+    }
     let first = std::fs::read_to_string(cluster.topology()).unwrap();
     for id in [2, 3, 4] {
         let address = cluster.join_node(id);

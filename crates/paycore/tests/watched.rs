@@ -208,9 +208,12 @@ fn a_node_tells_of_the_shards_that_it_keeps_and_of_no_others() {
     assert!(keeps(&cluster, "n1") && !keeps(&cluster, "n2"), "who has just joined keeps nothing");
 
     let topology = cluster.topology().display();
-    let (code, _, why) =
-        cluster.run(&format!("cluster move-replica 0 1 2 --topology {topology} --yes"));
-    assert_eq!(code, 0, "{why}");
+    // The shard, and the meta group.
+    for group in [0, 1] {
+        let words = format!("cluster move-replica {group} 1 2 --topology {topology} --yes");
+        let (code, _, why) = cluster.run(&words);
+        assert_eq!(code, 0, "{why}");
+    }
     until("n1 tells of it no more", || (!keeps(&cluster, "n1")).then_some(()));
     assert!(keeps(&cluster, "n2"), "n2 tells of it");
     // Its topology named n1 alone, which knows nothing of the shard any more.

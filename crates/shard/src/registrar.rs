@@ -1,6 +1,6 @@
 //! The registrar: what a node tells the meta group, and what it hears from there of the other nodes.
 //!
-//! A node reports itself, and who keeps the shards that it leads. Each fact is said until a letter with it was read, and
+//! A node that keeps something reports itself, and who keeps the shards that it leads. Each fact is said until a letter with it was read, and
 //! again when it has changed; the meta group knows what it was told before, so saying it twice does nothing. What the
 //! directory says of all nodes comes to every shard over its channel; so every node, which keeps some shard, knows the
 //! way to those with which it has no shard in common.
@@ -67,14 +67,14 @@ impl Registrar {
     /// Says that a node which keeps nothing any more has left for good. Whether it is so, after a while; `None` when nobody
     /// knows such a node.
     pub(crate) async fn retire(&self, node: u64) -> Option<bool> {
-        let record = self.known(node)?;
+        let record = self.known(node).or_else(|| self.seen(node))?;
         if record.is_retired {
             return Some(true);
         }
         let retired = Record::Node(NodeRecord { is_retired: true, ..record });
         let _read = self.say(&BTreeMap::from([(Name::Node(node), retired)])).await;
         let comes_back = async {
-            while self.known(node).is_some_and(|record| !record.is_retired) {
+            while self.known(node).is_none_or(|record| !record.is_retired) {
                 tokio::time::sleep(RETURN_LOOK).await;
             }
         };
@@ -87,6 +87,12 @@ impl Registrar {
             let mut nodes = ledger.directory().nodes();
             nodes.find(|(known, _)| *known == node).map(|(_, record)| record.clone())
         })
+    }
+
+    /// What memberships say of a node that has not reported itself.
+    fn seen(&self, node: u64) -> Option<NodeRecord> {
+        let Listed { address, disk } = self.node.known(node)?;
+        Some(NodeRecord { disk, address, level_max: LEVEL_MAX, is_retired: false })
     }
 
     /// The cluster's feature level, as far as it was heard here.
@@ -111,12 +117,13 @@ impl Registrar {
     /// What this node says now.
     fn facts(&self) -> BTreeMap<Name, Record> {
         let id = self.node.id();
-        let own = self.node.addresses().get(id).map(|address| {
+        let doors = self.shards.borrow();
+        // Who keeps nothing has not joined yet, or has been removed: it is not for it to say which.
+        let own = self.node.addresses().get(id).filter(|_| !doors.is_empty()).map(|address| {
             let disk = self.node.disk();
             let record = NodeRecord { disk, address, level_max: LEVEL_MAX, is_retired: false };
             (Name::Node(id), Record::Node(record))
         });
-        let doors = self.shards.borrow();
         let led = doors.values().filter_map(|doors| placement(&doors.replica));
         own.into_iter().chain(led).collect()
     }

@@ -138,7 +138,7 @@ impl Ledger {
                 let is_kept = new.is_retired && self.directory.is_placed(*node);
                 let is_other = match known {
                     Some(Record::Node(NodeRecord { disk, .. })) => *disk != new.disk,
-                    Some(_) | None => new.is_retired,
+                    Some(_) | None => false,
                 };
                 if is_too_old || is_kept || is_other {
                     return Err(Rejection::InvalidCommand);
