@@ -32,6 +32,7 @@ mod credentials;
 mod error;
 mod money;
 mod posted;
+mod read_all;
 mod reads;
 mod request;
 mod retry;
@@ -48,6 +49,7 @@ pub use ledger::{
 };
 pub use money::Money;
 pub use posted::Posted;
+pub use read_all::{ChannelMoney, Found, Piece, Summary};
 pub use reads::{Freshness, Subject};
 pub use request::Request;
 pub use session::{Pending, Session};

@@ -228,6 +228,7 @@ fn payments(doors: Arc<Doors>) -> PaymentsServer<Doors> {
 fn admin(access: &Access, parts: &Parts) -> AdminServer<AdminDoors> {
     let (router, reads) = (Arc::clone(&parts.router), Arc::clone(&parts.reads));
     AdminServer::new(AdminDoors { access: access.clone(), router, reads })
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -39,6 +39,7 @@ mod link;
 pub mod meter;
 mod nodes;
 mod rate;
+mod read_all;
 mod reads;
 mod router;
 mod session;

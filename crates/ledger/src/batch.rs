@@ -162,6 +162,13 @@ pub enum Command {
         /// Its number: greater than that of any cut before it.
         cut: u64,
     },
+    /// Begins a cut of which every shard keeps its accounts and holds too, by the operator alone.
+    WholeCut {
+        /// Any id in a slot of the shard: it says whose books are meant, and is no account.
+        books: AccountId,
+        /// Its number: greater than that of any cut before it.
+        cut: u64,
+    },
 }
 
 impl Command {
@@ -180,7 +187,7 @@ impl Command {
             Self::Reverse { .. } => Operation::Reverse,
             Self::ForgetKeys { .. } => Operation::ForgetKeys,
             Self::Deliver { .. } => Operation::Deliver,
-            Self::Cut { .. } => Operation::Cut,
+            Self::Cut { .. } | Self::WholeCut { .. } => Operation::Cut,
         }
     }
 
@@ -199,7 +206,8 @@ impl Command {
             | Self::Post { .. }
             | Self::Void { .. }
             | Self::Reverse { .. }
-            | Self::Cut { .. } => false,
+            | Self::Cut { .. }
+            | Self::WholeCut { .. } => false,
         }
     }
 
@@ -217,7 +225,8 @@ impl Command {
             Self::Reverse { credit, .. } => credit.to_u128(),
             Self::ForgetKeys { books, .. }
             | Self::Deliver { books, .. }
-            | Self::Cut { books, .. } => books.to_u128(),
+            | Self::Cut { books, .. }
+            | Self::WholeCut { books, .. } => books.to_u128(),
         }
     }
 }

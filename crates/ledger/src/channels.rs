@@ -139,6 +139,8 @@ pub enum Message {
     },
     /// Here a consistent cut of this number was made: what comes before it belongs to the cut, what comes after does not.
     Marker(u64),
+    /// The same of a whole cut: whoever meets it keeps its accounts and holds too.
+    WholeMarker(u64),
 }
 
 /// A message on its way: its number in the channel, from 1 on.
@@ -290,7 +292,7 @@ impl Channel {
         numbers.zip(&self.sent).filter(move |(number, _)| *number > settled).filter_map(
             |(number, message)| match message {
                 Message::Pay(payment) => Some((number, payment)),
-                Message::Settled { .. } | Message::Marker(_) => None,
+                Message::Settled { .. } | Message::Marker(_) | Message::WholeMarker(_) => None,
             },
         )
     }
@@ -301,7 +303,7 @@ impl Channel {
             let number = self.cursors.dropped.saturating_add(1);
             let is_settled = match first {
                 Message::Pay(_) => number <= self.cursors.settled,
-                Message::Settled { .. } | Message::Marker(_) => true,
+                Message::Settled { .. } | Message::Marker(_) | Message::WholeMarker(_) => true,
             };
             if number > self.cursors.acked || !is_settled {
                 return;

@@ -35,6 +35,7 @@ mod channels;
 pub mod codec;
 mod cold;
 mod commands;
+mod cut_image;
 mod cuts;
 mod fetched;
 mod hash;
@@ -63,6 +64,7 @@ pub use cold::{
     ColdName, ColdRecord, ColdValue, Corrupt, Incoming, KeptOutcome, cold_digest, posting_filter,
     posting_range,
 };
+pub use cut_image::{CUT_IMAGE_MS_MAX, CutImage, Recount};
 pub use cuts::{CUT_MS_MAX, CUTS_MAX, Cut, Discrepancy, compare};
 pub use fetched::Fetched;
 pub use hold::{HOLDS_PER_ACCOUNT_MAX, Hold, HoldState};

@@ -102,8 +102,11 @@ fn check_log(golden: &mut Golden) {
     }
     // The first is as it was first written; what came later stands in the others.
     let mut later = requests.split_off(13);
-    let latest = later.split_off(3);
-    for (name, requests) in [("batch", requests), ("batch-2", later), ("batch-3", latest)] {
+    let mut latest = later.split_off(3);
+    let whole = latest.split_off(2);
+    let batches =
+        [("batch", requests), ("batch-2", later), ("batch-3", latest), ("batch-4", whole)];
+    for (name, requests) in batches {
         let batch = Batch::new(Time(1_767_225_600_123), requests).unwrap();
         let bytes = batch.encode().unwrap();
         golden.check(name, &bytes);

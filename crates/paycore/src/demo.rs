@@ -212,7 +212,8 @@ async fn status(address: &str) -> Option<ReplicaStatus> {
         | Answer::Hold(_)
         | Answer::Outcome(_)
         | Answer::Statement(_)
-        | Answer::Cut(_) => None,
+        | Answer::Cut(_)
+        | Answer::CutPage(_) => None,
     }
 }
 

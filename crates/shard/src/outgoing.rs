@@ -91,7 +91,8 @@ pub(crate) fn away(command: &Command, place: (Shards, u16), books: &impl Books) 
         | Command::Void { .. }
         | Command::ForgetKeys { .. }
         | Command::Deliver { .. }
-        | Command::Cut { .. } => {}
+        | Command::Cut { .. }
+        | Command::WholeCut { .. } => {}
     }
     away
 }

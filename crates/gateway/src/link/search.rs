@@ -110,7 +110,8 @@ impl Search {
             | Answer::Hold(_)
             | Answer::Outcome(_)
             | Answer::Statement(_)
-            | Answer::Cut(_) => None,
+            | Answer::Cut(_)
+            | Answer::CutPage(_) => None,
         }
     }
 

@@ -197,7 +197,7 @@ impl State {
                 self.cut_off = self.cut_off.max(Time(before.0 / DAY_MS * DAY_MS));
                 Ok(())
             }
-            Command::Deliver { .. } | Command::Cut { .. } => {
+            Command::Deliver { .. } | Command::Cut { .. } | Command::WholeCut { .. } => {
                 unreachable!("`channels.rs` has many shards")
             }
         }

@@ -359,7 +359,8 @@ fn change(command: &mut Command) {
         Command::Close { .. }
         | Command::Void { .. }
         | Command::Deliver { .. }
-        | Command::Cut { .. } => {}
+        | Command::Cut { .. }
+        | Command::WholeCut { .. } => {}
     }
 }
 
