@@ -20,6 +20,7 @@ use crate::deadline;
 use crate::read_all::{Pieces, Walk};
 use crate::reads::{Reads, refused};
 use crate::router::Router;
+use crate::turn::Turns;
 
 /// How often unfinished parts are asked for: a cut takes some entries and letters.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -30,6 +31,8 @@ pub(crate) struct AdminDoors {
     pub(crate) access: Access,
     pub(crate) router: Arc<Router>,
     pub(crate) reads: Arc<Reads>,
+    /// Whose turn it is to read everything: a shard keeps one whole cut, so two readers would take it from one another.
+    pub(crate) turns: Turns,
 }
 
 #[tonic::async_trait]
@@ -58,12 +61,14 @@ impl Admin for AdminDoors {
         self.check(&call)?;
         let wanted = wanted_currency(call.get_ref()).map_err(refused)?;
         let deadline = deadline::of_call(call.metadata());
+        let turn = self.turns.take(deadline).await;
+        let turn = turn.ok_or_else(|| status::failure(Failure::DeadlinePassed, None))?;
         let until_cut = cut_deadline(deadline);
         let cut = self.begin(until_cut, |books, cut| Command::WholeCut { books, cut }).await?;
         let parts = self.gather(cut, until_cut).await?;
         let (reads, shards) = (Arc::clone(&self.reads), self.router.shards());
         let walk = Walk::new((reads, shards), (cut, parts), wanted, deadline);
-        Ok(Response::new(walk.pieces()))
+        Ok(Response::new(walk.pieces(turn)))
     }
 }
 

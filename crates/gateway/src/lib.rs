@@ -45,6 +45,7 @@ mod router;
 mod session;
 pub mod tls;
 mod trace;
+mod turn;
 
 pub use api_key::{ApiKey, KeyMac, MacKey};
 pub use config::{ConfigError, GatewayConfig, Limits, Topology};

@@ -21,6 +21,7 @@ use wire::proto::v1::read_all_response::Piece;
 use wire::{Failure, Obstacle, status};
 
 use crate::reads::{Reads, read, refused, sixteen};
+use crate::turn::Turn;
 
 /// What the caller gets.
 pub(crate) type Pieces = BoxStream<'static, Result<ReadAllResponse, Status>>;
@@ -64,9 +65,13 @@ impl Walk {
         Self { reads, shards, cut, parts, recounts, wanted, deadline, place, sent }
     }
 
-    /// Everything, piece by piece.
-    pub(crate) fn pieces(self) -> Pieces {
-        stream::try_unfold(self, Self::next).boxed()
+    /// Everything, piece by piece. The caller's turn is over with the stream.
+    pub(crate) fn pieces(self, turn: Turn) -> Pieces {
+        let next = |(walk, turn): (Self, Turn)| async move {
+            let next = walk.next().await?;
+            Ok(next.map(|(piece, walk)| (piece, (walk, turn))))
+        };
+        stream::try_unfold((self, turn), next).boxed()
     }
 
     /// The next piece, and the walk behind it.

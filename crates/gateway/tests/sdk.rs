@@ -123,6 +123,11 @@ async fn a_reading_that_loses_its_cut_says_so_and_is_begun_again() {
         cluster.shared.pages_left.store(u64::MAX, Ordering::SeqCst);
         assert!(matches!(read_all(&client, None).await.unwrap().last(), Some(Piece::Summary(_))));
     }
+    // Those who read at the same time do not take it from one another.
+    let many = (0..8).map(|_| read_all(&client, None));
+    for read in futures::future::join_all(many).await {
+        assert!(matches!(read.unwrap().last(), Some(Piece::Summary(_))));
+    }
     // Its pages go on at whoever leads.
     let mut pieces = std::pin::pin!(client.read_all(None).await.unwrap());
     cluster.elect(2);

@@ -58,7 +58,8 @@ impl Bank {
     }
 
     fn does(&mut self, command: Command) {
-        assert!(self.asks(command.clone()), "{command:?}");
+        let said = format!("{command:?}");
+        assert!(self.asks(command), "{said}");
     }
 
     fn cuts(&mut self, cut: u64) {
