@@ -47,7 +47,8 @@ impl Client {
 }
 
 impl Audit {
-    fn read(answer: &v1::AuditResponse) -> Option<Self> {
+    /// Reads an answer; `None` when it makes no sense.
+    pub(crate) fn read(answer: &v1::AuditResponse) -> Option<Self> {
         let sum = |sum: &v1::AuditSum| {
             Some(AuditSum {
                 currency: Currency::from_code(&sum.currency_code).ok()?,

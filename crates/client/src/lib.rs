@@ -33,6 +33,7 @@ mod directory;
 mod error;
 mod money;
 mod posted;
+mod read_all;
 mod reads;
 mod request;
 mod retry;
@@ -49,6 +50,7 @@ pub use ledger::{
 };
 pub use money::Money;
 pub use posted::Posted;
+pub use read_all::{ChannelMoney, Found, Piece, Summary};
 pub use reads::{Freshness, Subject};
 pub use request::Request;
 pub use session::{Pending, Session};

@@ -33,6 +33,7 @@ use crate::reads::Reads;
 use crate::router::Router;
 use crate::tls::{Door, Guests, Identity, TlsError};
 use crate::trace::Sampling;
+use crate::turn::Turns;
 
 /// How long a gateway that was told to stop waits for what is under way: below the 30 s that a supervisor grants.
 const DRAIN_MAX: Duration = Duration::from_secs(15);
@@ -249,7 +250,9 @@ fn directory(doors: Arc<Doors>, parts: &Parts) -> DirectoryServer<DirectoryDoors
 
 fn admin(parts: &Parts) -> AdminServer<AdminDoors> {
     let (router, reads) = (Arc::clone(&parts.router), Arc::clone(&parts.reads));
-    AdminServer::new(AdminDoors { access: parts.access.clone(), router, reads })
+    let turns = Turns::default();
+    AdminServer::new(AdminDoors { access: parts.access.clone(), router, reads, turns })
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

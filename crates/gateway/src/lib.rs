@@ -41,11 +41,13 @@ mod link;
 pub mod meter;
 mod nodes;
 mod rate;
+mod read_all;
 mod reads;
 mod router;
 mod session;
 pub mod tls;
 mod trace;
+mod turn;
 
 pub use api_key::{ApiKey, KeyMac, MacKey};
 pub use config::{ConfigError, GatewayConfig, Limits, Topology};

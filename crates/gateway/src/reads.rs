@@ -16,8 +16,8 @@ use wire::proto::cluster::read_reply::Answer;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::shard_client::ShardClient;
 use wire::proto::cluster::{
-    AccountQuestion, CutQuestion, DirectoryPage, DirectoryQuestion, HoldQuestion, Leader,
-    OutcomeQuestion, ReadReply, ReadRequest, StatementQuestion,
+    AccountQuestion, CutPage, CutPageQuestion, CutQuestion, DirectoryPage, DirectoryQuestion,
+    HoldQuestion, Leader, OutcomeQuestion, ReadReply, ReadRequest, StatementQuestion,
 };
 use wire::proto::v1;
 use wire::status::Said;
@@ -89,7 +89,8 @@ impl Reads {
                 | Answer::Statement(_)
                 | Answer::Status(_)
                 | Answer::Cut(_)
-                | Answer::Directory(_),
+                | Answer::Directory(_)
+                | Answer::CutPage(_),
             ) => read(None),
         }
     }
@@ -118,7 +119,8 @@ impl Reads {
                 | Answer::Statement(_)
                 | Answer::Status(_)
                 | Answer::Cut(_)
-                | Answer::Directory(_),
+                | Answer::Directory(_)
+                | Answer::CutPage(_),
             ) => read(None),
         }
     }
@@ -148,7 +150,8 @@ impl Reads {
                 | Answer::Statement(_)
                 | Answer::Status(_)
                 | Answer::Cut(_)
-                | Answer::Directory(_),
+                | Answer::Directory(_)
+                | Answer::CutPage(_),
             ) => read(None),
         }
     }
@@ -185,7 +188,8 @@ impl Reads {
                 | Answer::Outcome(_)
                 | Answer::Status(_)
                 | Answer::Cut(_)
-                | Answer::Directory(_),
+                | Answer::Directory(_)
+                | Answer::CutPage(_),
             ) => read(None),
         }
     }
@@ -209,6 +213,32 @@ impl Reads {
                 | Answer::Outcome(_)
                 | Answer::Statement(_)
                 | Answer::Status(_)
+                | Answer::Directory(_)
+                | Answer::CutPage(_),
+            ) => read(None),
+        }
+    }
+
+    /// A page of what a shard keeps of a whole cut; `None` when it does not keep it.
+    pub(crate) async fn cut_page(
+        &self,
+        slot: Slot,
+        question: CutPageQuestion,
+        deadline: Instant,
+    ) -> Result<Option<CutPage>, Status> {
+        let question = Question::CutPage(question);
+        let reply =
+            self.ask(Ask { link: self.link(slot), stale_ok: false, question, deadline }).await?;
+        match reply.answer {
+            Some(Answer::CutPage(page)) => Ok(Some(page)),
+            None => Ok(None),
+            Some(
+                Answer::Account(_)
+                | Answer::Hold(_)
+                | Answer::Outcome(_)
+                | Answer::Statement(_)
+                | Answer::Status(_)
+                | Answer::Cut(_)
                 | Answer::Directory(_),
             ) => read(None),
         }
@@ -233,7 +263,8 @@ impl Reads {
                 | Answer::Outcome(_)
                 | Answer::Statement(_)
                 | Answer::Status(_)
-                | Answer::Cut(_),
+                | Answer::Cut(_)
+                | Answer::CutPage(_),
             ) => read(None),
         }
     }
@@ -381,15 +412,15 @@ fn show(
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
-fn refused(refusal: Refusal) -> Status {
+pub(crate) fn refused(refusal: Refusal) -> Status {
     status::refusal(&refusal)
 }
 
 /// An answer that this release cannot read is no answer: its node is newer.
-fn read<T>(answer: Option<T>) -> Result<T, Status> {
+pub(crate) fn read<T>(answer: Option<T>) -> Result<T, Status> {
     answer.ok_or_else(|| status::failure(Failure::InvalidRecord, None))
 }
 
-fn sixteen(bits: u128) -> bytes::Bytes {
+pub(crate) fn sixteen(bits: u128) -> bytes::Bytes {
     bits.to_be_bytes().to_vec().into()
 }

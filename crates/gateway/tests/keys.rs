@@ -20,13 +20,16 @@ use support::{Cluster, code, said, transfer, wanted};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt;
 use wire::proto::v1;
+use wire::proto::v1::admin_client::AdminClient;
 
-/// A keyring of one key of tenant 1, which may send so many requests at once and then one a second.
+/// A keyring of one key of tenant 1, or of the operator, which may send so many requests at once and then one a second.
 fn ring(key: &ApiKey, scope: Scope, burst: u32) -> Arc<Keyring> {
     let secret = MacKey::random().unwrap();
-    let (tenant, mac) = (TenantId(1), key.mac(&secret));
+    let tenant = if scope == Scope::Admin { TenantId(0) } else { TenantId(1) };
+    let mac = key.mac(&secret);
     let scopes = [scope].into_iter().collect();
     let entry = KeyEntry { name: "shop".into(), tenant, scopes, mac, expires: None };
     let rates = BTreeMap::from([(tenant, rate(tenant, 1, burst).unwrap())]);
@@ -44,6 +47,11 @@ fn requests(count: usize, name: &str) -> Vec<v1::Request> {
     let account = |n: u8| format!("acc_{n:032x}");
     let key = |n: usize| format!("{name} {n}");
     (0..count).map(|n| wanted(transfer(&key(n), &account(1), &account(2), 1))).collect()
+}
+
+fn admin(cluster: &Cluster) -> AdminClient<Channel> {
+    let address = Endpoint::from_shared(format!("http://{}", cluster.address)).unwrap();
+    AdminClient::new(address.connect_lazy())
 }
 
 #[tokio::test]
@@ -104,4 +112,36 @@ async fn a_session_ends_when_its_key_does() {
     let ended = answers.message().await.unwrap_err();
     assert_eq!((code(&ended), ended.code()), ("UNAUTHENTICATED", Code::Unauthenticated));
     assert_eq!(cluster.seen("s2 0"), 0);
+}
+
+#[tokio::test]
+async fn only_an_operator_audits_and_reads_everything() {
+    for (scope, expected) in [
+        (Scope::Read, Some("PERMISSION_DENIED")),
+        (Scope::Tenant, Some("PERMISSION_DENIED")),
+        (Scope::Admin, None),
+    ] {
+        let key = ApiKey::random().unwrap();
+        let (_source, keys) = watch::channel(ring(&key, scope, 100));
+        let cluster = Cluster::start_with_keys(keys).await;
+        let mut door = admin(&cluster);
+        let audited = door.audit(shown(&key, v1::AuditRequest {})).await;
+        assert_eq!(audited.err().map(|status| code(&status)), expected, "{scope:?}");
+        let all = v1::ReadAllRequest::default();
+        let read = door.read_all(shown(&key, all.clone())).await;
+        assert_eq!(read.err().map(|status| code(&status)), expected, "{scope:?}");
+        let nobody = door.read_all(all).await.unwrap_err();
+        assert_eq!(code(&nobody), "UNAUTHENTICATED");
+        let frames = cluster.shared.frames.load(Ordering::SeqCst);
+        assert_eq!(frames > 0, scope == Scope::Admin, "nothing is proposed for others");
+    }
+}
+
+#[tokio::test]
+async fn everything_is_read_in_a_currency_that_there_is() {
+    let cluster = Cluster::start().await;
+    let mut door = admin(&cluster);
+    let refused = door.read_all(v1::ReadAllRequest { currency_code: "YEN".into() }).await;
+    assert_eq!(code(&refused.unwrap_err()), "INVALID_FIELD");
+    assert_eq!(cluster.shared.frames.load(Ordering::SeqCst), 0);
 }

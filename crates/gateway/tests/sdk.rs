@@ -9,11 +9,12 @@
 
 mod support;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use client::{
     AccountId, Authority, Client, Currency, Error, FreezeScope, Freshness, HoldState, Leg, Money,
-    Operation, Request, Subject,
+    Operation, Piece, Request, Subject, TenantId,
 };
 use futures::TryStreamExt;
 use support::{Cluster, Fault};
@@ -48,6 +49,93 @@ async fn an_audit_says_what_there_is_and_that_it_adds_up() {
         opening: 1_000,
     };
     assert_eq!((first.shards, first.sums, first.discrepancies), (1, vec![sum], Vec::new()));
+}
+
+async fn read_all(client: &Client, currency: Option<Currency>) -> Result<Vec<Piece>, Error> {
+    client.read_all(currency).await?.try_collect().await
+}
+
+#[tokio::test]
+async fn everything_is_read_piece_by_piece_and_adds_up() {
+    let (_cluster, client, lin, wang) = begin().await;
+    let hold = Request::place_hold(lin, wang, yuan(50), Duration::from_secs(60));
+    let hold = client.send(&hold).await.unwrap().hold.unwrap();
+    let freeze = Request::freeze_account(wang, FreezeScope::All, Authority::Risk);
+    client.send(&freeze).await.unwrap();
+    let yen = Money::minor(7, Currency::from_code("JPY").unwrap()).unwrap();
+    let open = Request::open_account(yen.currency).with_opening(yen.amount);
+    let other = client.clone().for_tenant(TenantId(7)).send(&open).await.unwrap().account.unwrap();
+
+    let pieces = read_all(&client, None).await.unwrap();
+    let kinds: Vec<_> = pieces
+        .iter()
+        .map(|piece| match piece {
+            Piece::Accounts(found) => format!("accounts {}", found.len()),
+            Piece::Holds(found) => format!("holds {}", found.len()),
+            Piece::Channels(found) => format!("channels {}", found.len()),
+            Piece::Summary(_) => "summary".to_owned(),
+        })
+        .collect();
+    assert_eq!(
+        kinds,
+        ["accounts 2", "accounts 2", "accounts 1", "holds 1", "channels 0", "summary"]
+    );
+    let accounts: Vec<_> = pieces
+        .iter()
+        .flat_map(|piece| match piece {
+            Piece::Accounts(found) => found.clone(),
+            Piece::Holds(_) | Piece::Channels(_) | Piece::Summary(_) => Vec::new(),
+        })
+        .collect();
+    let find = |id| accounts.iter().find(|found| found.record.id == id).unwrap();
+    assert_eq!((find(lin).tenant, find(other).tenant), (TenantId(0), TenantId(7)));
+    for id in [lin, wang] {
+        let shown = client.account(id, Freshness::Linearizable).await.unwrap();
+        let position = find(id).record.position;
+        assert!(position.index < shown.position.index || position == shown.position);
+        assert_eq!(find(id).record, client::Account { position, ..shown });
+    }
+    assert_eq!((find(lin).record.held, find(lin).record.available), (50, 950));
+    let Piece::Holds(holds) = &pieces[3] else { unreachable!() };
+    assert_eq!((holds[0].record.id, holds[0].record.remaining), (hold, 50));
+    let Some(Piece::Summary(summary)) = pieces.last() else { unreachable!() };
+    assert_eq!((summary.accounts, summary.holds), (5, 1));
+    assert_eq!(summary.audit.discrepancies, [""; 0]);
+    let audit = client.audit().await.unwrap();
+    assert_eq!(summary.audit.sums, audit.sums, "it says what the audit says");
+    assert!(summary.audit.cut < audit.cut);
+
+    let yens = read_all(&client, Some(yen.currency)).await.unwrap();
+    let Piece::Accounts(found) = &yens[0] else { panic!("{yens:?}") };
+    assert!(found.iter().all(|found| found.record.currency == yen.currency));
+    let Some(Piece::Summary(summary)) = yens.last() else { panic!("{yens:?}") };
+    assert_eq!((summary.accounts, summary.holds), (2, 0), "and nothing of another currency");
+    assert_eq!(summary.audit.discrepancies, [""; 0], "all of them were counted");
+}
+
+#[tokio::test]
+async fn a_reading_that_loses_its_cut_says_so_and_is_begun_again() {
+    let (cluster, client, ..) = begin().await;
+    for left in 0..3 {
+        cluster.shared.pages_left.store(left, Ordering::SeqCst);
+        let lost = read_all(&client, None).await.unwrap_err();
+        assert_eq!((lost.code(), lost.is_retryable()), (Some("CUT_GONE"), true), "{lost}");
+        cluster.shared.pages_left.store(u64::MAX, Ordering::SeqCst);
+        assert!(matches!(read_all(&client, None).await.unwrap().last(), Some(Piece::Summary(_))));
+    }
+    // Those who read at the same time do not take it from one another.
+    let many = (0..8).map(|_| read_all(&client, None));
+    for read in futures::future::join_all(many).await {
+        assert!(matches!(read.unwrap().last(), Some(Piece::Summary(_))));
+    }
+    // Its pages go on at whoever leads.
+    let mut pieces = std::pin::pin!(client.read_all(None).await.unwrap());
+    cluster.elect(2);
+    let mut last = None;
+    while let Some(piece) = pieces.try_next().await.unwrap() {
+        last = Some(piece);
+    }
+    assert!(matches!(last, Some(Piece::Summary(_))));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 use crate::batch::{Batch, Command, Request};
 use crate::cold::{ColdName, KeptOutcome};
 use crate::commands::Dispatch;
+use crate::cuts::Extent;
 use crate::fetched::Fetched;
 use crate::hold::HoldState;
 use crate::id::{AccountId, HoldId, Time};
@@ -35,6 +36,7 @@ impl Ledger {
         self.now = self.now.max(batch.at());
         self.retention.passes(self.now, index);
         self.cuts.pass(self.now);
+        self.pass_image();
 
         let answers = batch
             .items()
@@ -84,7 +86,8 @@ impl Ledger {
                 | Command::Deliver { .. }
                 | Command::Cut { .. }
                 | Command::Direct { .. }
-                | Command::Report { .. } => {}
+                | Command::Report { .. }
+                | Command::WholeCut { .. } => {}
             }
         }
     }
@@ -174,7 +177,8 @@ impl Ledger {
                 return self.reverse(position, *tenant, (*credit, *transfer), fetched);
             }
             Command::ForgetKeys { books, before } => self.forget_keys(*tenant, *books, *before)?,
-            Command::Cut { books, cut } => self.cut(*tenant, *books, *cut)?,
+            Command::Cut { books, cut } => self.cut(*tenant, *books, *cut, Extent::Sums)?,
+            Command::WholeCut { books, cut } => self.cut(*tenant, *books, *cut, Extent::Whole)?,
             Command::Direct { name, record, .. } => self.direct(*tenant, name, record)?,
             Command::Deliver { .. } | Command::Report { .. } => {
                 unreachable!("taken in before keys are asked for")

@@ -183,6 +183,13 @@ pub enum Command {
         /// What is so.
         record: Record,
     },
+    /// Begins a cut of which every shard keeps its accounts and holds too, by the operator alone.
+    WholeCut {
+        /// Any id in a slot of the shard: it says whose books are meant, and is no account.
+        books: AccountId,
+        /// Its number: greater than that of any cut before it.
+        cut: u64,
+    },
 }
 
 impl Command {
@@ -201,7 +208,7 @@ impl Command {
             Self::Reverse { .. } => Operation::Reverse,
             Self::ForgetKeys { .. } => Operation::ForgetKeys,
             Self::Deliver { .. } => Operation::Deliver,
-            Self::Cut { .. } => Operation::Cut,
+            Self::Cut { .. } | Self::WholeCut { .. } => Operation::Cut,
             Self::Direct { .. } => Operation::Direct,
             Self::Report { .. } => Operation::Report,
         }
@@ -223,7 +230,8 @@ impl Command {
             | Self::Void { .. }
             | Self::Reverse { .. }
             | Self::Cut { .. }
-            | Self::Direct { .. } => false,
+            | Self::Direct { .. }
+            | Self::WholeCut { .. } => false,
         }
     }
 
@@ -251,7 +259,8 @@ impl Command {
             | Self::Deliver { .. }
             | Self::Cut { .. }
             | Self::Direct { .. }
-            | Self::Report { .. } => false,
+            | Self::Report { .. }
+            | Self::WholeCut { .. } => false,
         }
     }
 
@@ -271,7 +280,8 @@ impl Command {
             | Self::Deliver { books, .. }
             | Self::Cut { books, .. }
             | Self::Direct { books, .. }
-            | Self::Report { books, .. } => books.to_u128(),
+            | Self::Report { books, .. }
+            | Self::WholeCut { books, .. } => books.to_u128(),
         }
     }
 }

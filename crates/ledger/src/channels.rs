@@ -158,6 +158,8 @@ pub enum Message {
         /// The version of the last change that it was told of.
         version: u64,
     },
+    /// The same of a whole cut: whoever meets it keeps its accounts and holds too.
+    WholeMarker(u64),
 }
 
 /// A message on its way: its number in the channel, from 1 on.
@@ -313,7 +315,8 @@ impl Channel {
                 | Message::Marker(_)
                 | Message::Record { .. }
                 | Message::Told(_)
-                | Message::Heard { .. } => None,
+                | Message::Heard { .. }
+                | Message::WholeMarker(_) => None,
             },
         )
     }
@@ -328,7 +331,8 @@ impl Channel {
                 | Message::Marker(_)
                 | Message::Record { .. }
                 | Message::Told(_)
-                | Message::Heard { .. } => true,
+                | Message::Heard { .. }
+                | Message::WholeMarker(_) => true,
             };
             if number > self.cursors.acked || !is_settled {
                 return;

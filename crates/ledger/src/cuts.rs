@@ -10,6 +10,9 @@
 //!                                                   refused and s has not got back
 //! ```
 //!
+//! A *whole* cut goes the same way with a marker of its own; whoever meets it keeps its accounts and holds beside the
+//! totals ([`crate::cut_image`]). What is state is the same for both.
+//!
 //! Invariants:
 //! - Everything that a batch has taken in before the cut is answered before the marker goes: an answer is on its side of
 //!   the marker.
@@ -67,7 +70,7 @@ impl Cut {
     }
 }
 
-/// What does not add up in a cut.
+/// What does not add up in a cut; the last two only a whole one can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Discrepancy {
     /// I2: a shard's debits and credits differ.
@@ -95,6 +98,36 @@ pub enum Discrepancy {
         owed: i128,
         /// The money found in the channel.
         under_way: i128,
+    },
+    /// The accounts of a kind do not have what the running total says.
+    #[error(
+        "the accounts of kind {kind:?} on shard {shard} have {accounts} minor units of {currency}, and the running total is {total}"
+    )]
+    Total {
+        /// Which shard.
+        shard: u16,
+        /// In which currency.
+        currency: Currency,
+        /// Of which kind.
+        kind: AccountKind,
+        /// What the accounts have.
+        accounts: i128,
+        /// What the running total says.
+        total: i128,
+    },
+    /// I4: accounts hold something else than their holds say.
+    #[error(
+        "the accounts of shard {shard} hold {accounts} minor units of {currency}, and their holds say {holds}"
+    )]
+    Held {
+        /// Which shard.
+        shard: u16,
+        /// In which currency.
+        currency: Currency,
+        /// What the accounts hold.
+        accounts: i128,
+        /// What their holds say.
+        holds: i128,
     },
 }
 
@@ -139,6 +172,15 @@ fn channel(parts: &BTreeMap<u16, Cut>, (from, to): (u16, u16)) -> Vec<Discrepanc
         (owed != under_way).then_some(gap)
     };
     currencies.into_iter().filter_map(gap).collect()
+}
+
+/// How much of a shard a cut keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// The running totals: enough to see whether the books add up.
+    Sums,
+    /// Every account and every active hold beside them.
+    Whole,
 }
 
 /// What became of a marker.

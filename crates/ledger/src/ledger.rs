@@ -7,6 +7,7 @@ use crate::account::{Account, AccountKind};
 use crate::amount::Currency;
 use crate::channels::{Channel, Channels, Numbered, PeerSet, Refusal};
 use crate::cold::{ColdName, ColdValue, KeptOutcome};
+use crate::cut_image::CutImage;
 use crate::cuts::{Cut, Cuts};
 use crate::directory::Directory;
 use crate::fetched::Fetched;
@@ -64,6 +65,8 @@ pub struct Ledger {
     pub(crate) directory: Arc<Directory>,
     /// Whether the batch that is being applied has heard from the meta group.
     pub(crate) heard_meta: bool,
+    /// Memory, and no state: not in the digest, not in an image of the ledger.
+    pub(crate) cut_image: Option<Arc<CutImage>>,
     /// What became final in the batch that is being applied, and had waited for other shards.
     pub(crate) finals: Vec<(ScopedKey, Outcome)>,
     /// The payments that this batch took in, by channel and number, and why those refused were.
@@ -91,6 +94,7 @@ impl Ledger {
             cuts: Cuts::default(),
             directory: Arc::default(),
             heard_meta: false,
+            cut_image: None,
             finals: Vec::new(),
             unanswered: Vec::new(),
         }
@@ -181,6 +185,13 @@ impl Ledger {
     #[must_use]
     pub fn cut_of(&self, number: u64) -> Option<&Cut> {
         self.cuts.get(number)
+    }
+
+    /// This shard's accounts and holds as a whole cut found them, while they are kept. A ledger that was restored from
+    /// an image taken after the cut never has them.
+    #[must_use]
+    pub fn cut_image(&self, number: u64) -> Option<Arc<CutImage>> {
+        self.cut_image.clone().filter(|kept| kept.number() == number)
     }
 
     /// The last message of a peer's that was applied here.

@@ -35,6 +35,7 @@ mod channels;
 pub mod codec;
 mod cold;
 mod commands;
+mod cut_image;
 mod cuts;
 pub mod directory;
 mod fetched;
@@ -64,6 +65,7 @@ pub use cold::{
     ColdName, ColdRecord, ColdValue, Corrupt, Incoming, KeptOutcome, cold_digest, posting_filter,
     posting_range,
 };
+pub use cut_image::{CUT_IMAGE_MS_MAX, CutImage, Recount};
 pub use cuts::{CUT_MS_MAX, CUTS_MAX, Cut, Discrepancy, compare};
 pub use directory::{Directory, LEVEL_MAX};
 pub use fetched::Fetched;

@@ -106,6 +106,19 @@ impl<K: Hash + Eq + Copy, V: Clone> Table<K, V> {
     }
 }
 
+/// The record in a row of an image.
+pub(crate) fn in_row<V>(image: &[Arc<Page<V>>], row: u32) -> Option<&V> {
+    let (page, row) = place(row);
+    image.get(page)?.get(row)?.as_ref()
+}
+
+/// The records of an image, each with its row.
+pub(crate) fn rows<V>(image: &[Arc<Page<V>>]) -> impl Iterator<Item = (u32, &V)> {
+    // Every page but the last one is full.
+    let rows = image.iter().flat_map(|page| page.iter());
+    (0_u32..).zip(rows).filter_map(|(row, record)| Some((row, record.as_ref()?)))
+}
+
 fn place(row: u32) -> (usize, usize) {
     let row = usize::try_from(row).expect("32 bits fit");
     (row / PAGE_ROWS, row % PAGE_ROWS)

@@ -1,5 +1,6 @@
 //! Money between shards, carried by somebody who loses, doubles, reorders and forgets: three shards, random requests,
-//! checkpoints and restarts; in the end everything is delivered, and the books must say what the outcomes say.
+//! checkpoints and restarts; in the end everything is delivered, and the books must say what the outcomes say. Cuts are
+//! made all the while: their parts add up, and what a whole one keeps has the money that there was from the beginning.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +10,8 @@
     reason = "a test that panics has said what it had to say"
 )]
 
+#[path = "channels/wholes.rs"]
+mod wholes;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +25,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
+use wholes::Wholes;
 use world::{World, request};
 
 const SHARDS: u16 = 3;
@@ -30,6 +34,9 @@ const SHARDS: u16 = 3;
 const ACCOUNTS: u8 = 6;
 const OPENED: u8 = 4;
 const OPENING: u64 = 100;
+
+/// What all accounts of all shards begin with.
+const OPENED_IN_ALL: i128 = SHARDS as i128 * OPENED as i128 * OPENING as i128;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -46,8 +53,8 @@ enum Step {
         backwards: bool,
         acks: bool,
     },
-    /// A cut of all shards begins at one of them.
-    Cut(u16),
+    /// A cut of all shards begins at one of them, an ordinary or a whole one.
+    Cut(u16, bool),
     Checkpoint(u16),
     Restart(u16, bool),
 }
@@ -60,6 +67,8 @@ enum What {
     Transfer(Who, Who, u64),
     Multi(u16, Vec<(u8, Who, u64)>),
     HoldAndPost(Who, Who, u64),
+    /// A hold that stays, or expires after so many milliseconds.
+    Hold(Who, Who, u64, u64),
     Freeze(Who, bool),
     Unfreeze(Who),
     /// Somebody pays a neighbour all he has, and closes.
@@ -76,6 +85,7 @@ fn what() -> impl Strategy<Value = What> {
         8 => (who(), who(), 1..60_u64).prop_map(|(a, b, m)| What::Transfer(a, b, m)),
         3 => (0..SHARDS, vec((0..OPENED, who(), 1..30_u64), 1..5)).prop_map(|(s, l)| What::Multi(s, l)),
         2 => (who(), who(), 1..40_u64).prop_map(|(a, b, m)| What::HoldAndPost(a, b, m)),
+        2 => (who(), who(), 1..20_u64, 1..60_u64).prop_map(|(a, b, m, t)| What::Hold(a, b, m, t)),
         1 => (who(), any::<bool>()).prop_map(|(a, all)| What::Freeze(a, all)),
         1 => who().prop_map(What::Unfreeze),
         2 => who().prop_map(What::Leave),
@@ -96,7 +106,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => vec(what(), 1..4).prop_map(Step::Ask),
         2 => any::<usize>().prop_map(Step::Again),
         10 => carry,
-        2 => (0..SHARDS).prop_map(Step::Cut),
+        3 => (0..SHARDS, any::<bool>()).prop_map(|(shard, whole)| Step::Cut(shard, whole)),
         1 => (0..SHARDS).prop_map(Step::Checkpoint),
         1 => (0..SHARDS, any::<bool>()).prop_map(|(shard, older)| Step::Restart(shard, older)),
     ]
@@ -132,7 +142,11 @@ fn the_draws_reach_every_end_of_a_payment() {
     let mut met: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..512 {
         let steps = vec(step(), 1..60).new_tree(&mut runner).unwrap().current();
-        for (scoped, outcome) in &play(&steps).finals {
+        let run = play(&steps);
+        for what in &run.wholes.met {
+            *met.entry(format!("whole cut of {what}")).or_default() += 1;
+        }
+        for (scoped, outcome) in &run.finals {
             let operation = scoped.operation;
             let end = match outcome {
                 Ok(_) => "posted".to_owned(),
@@ -150,7 +164,7 @@ fn the_draws_reach_every_end_of_a_payment() {
     }
 }
 
-const REACHED: [&str; 10] = [
+const REACHED: [&str; 13] = [
     "Post AccountFrozen",
     "Post AccountNotFound",
     "Post posted",
@@ -161,6 +175,9 @@ const REACHED: [&str; 10] = [
     "Transfer AccountNotFound",
     "Transfer AccountNotFound twice",
     "Transfer posted",
+    "whole cut of a hold",
+    "whole cut of money on its way back",
+    "whole cut of money that had not arrived",
 ];
 
 /// Cursors are state: an acknowledgement alone changes the digest, and what is acknowledged is not carried again.
@@ -201,6 +218,7 @@ struct Run {
     /// Cuts that were begun, and how many of them were seen to add up.
     cuts: Vec<u64>,
     added_up: BTreeSet<u64>,
+    wholes: Wholes,
     keys: u64,
 }
 
@@ -217,6 +235,7 @@ impl Run {
             crossed: Vec::new(),
             cuts: Vec::new(),
             added_up: BTreeSet::new(),
+            wholes: Wholes::default(),
             keys: 0,
         };
         for shard in 0..SHARDS {
@@ -256,10 +275,16 @@ impl Run {
                 let after = inbox.saturating_sub(u64::from(*twice)).saturating_add(*skip);
                 self.carry((*from, *to), (after, *count), (*backwards, *acks));
             }
-            Step::Cut(shard) => {
+            Step::Cut(shard, whole) => {
                 let cut = u64::try_from(self.cuts.len()).unwrap() + 1;
                 self.cuts.push(cut);
-                self.ask(*shard, vec![Command::Cut { books: id((*shard, 0)), cut }]);
+                let books = id((*shard, 0));
+                if *whole {
+                    self.ask(*shard, vec![Command::WholeCut { books, cut }]);
+                    self.wholes.begun(cut, &self.shards[usize::from(*shard)]);
+                } else {
+                    self.ask(*shard, vec![Command::Cut { books, cut }]);
+                }
             }
             Step::Checkpoint(shard) => self.shards[usize::from(*shard)].checkpoint(),
             Step::Restart(shard, older) => {
@@ -271,10 +296,12 @@ impl Run {
 
     /// Every cut whose parts are all finished adds up, whatever was under way.
     fn check_cuts(&mut self) {
+        self.wholes.look(&self.shards);
         for cut in self.cuts.iter().rev().take(CUTS_MAX) {
             if let Some(parts) = parts_of(&self.shards, *cut) {
                 assert_eq!(ledger::compare(&parts), [], "cut {cut}");
                 self.added_up.insert(*cut);
+                self.wholes.add_up(*cut, &parts, OPENED_IN_ALL);
             }
         }
     }
@@ -316,6 +343,14 @@ impl Run {
                     from,
                     vec![placed, Command::Post { hold, amount: None, release_rest: true }],
                 );
+            }
+            What::Hold(debit, credit, amount, timeout_ms) => {
+                let (from, timeout_ms) = (debit.0, *timeout_ms);
+                let (debit, credit, amount) = (id(*debit), id(*credit), minor(*amount));
+                self.keys += 1;
+                let hold = HoldId::in_slot(u128::from(self.keys) << 12, debit.slot());
+                let placed = Command::Hold { debit, hold, credit, amount, currency, timeout_ms };
+                self.ask(from, vec![placed]);
             }
             What::Freeze(account, all) => {
                 let scope = if *all { FreezeScope::All } else { FreezeScope::Debit };
@@ -458,6 +493,7 @@ impl Run {
         let last = self.cuts.len().saturating_sub(CUTS_MAX);
         let all_found = self.cuts[last..].iter().all(|cut| self.added_up.contains(cut));
         assert!(all_found, "every cut is finished when everything is delivered");
+        self.wholes.check(&self.plain);
         for (from, to) in pairs() {
             let (home, away) = (&self.shard(from).ledger, &self.shard(to).ledger);
             assert_eq!(home.outbox(to, 0).count(), 0, "everything is acknowledged");

@@ -103,9 +103,15 @@ fn check_log(golden: &mut Golden) {
     // The first is as it was first written; what came later stands in the others.
     let mut later = requests.split_off(13);
     let mut latest = later.split_off(3);
-    let directory = latest.split_off(2);
-    let batches =
-        [("batch", requests), ("batch-2", later), ("batch-3", latest), ("batch-4", directory)];
+    let mut whole = latest.split_off(2);
+    let directory = whole.split_off(2);
+    let batches = [
+        ("batch", requests),
+        ("batch-2", later),
+        ("batch-3", latest),
+        ("batch-4", whole),
+        ("batch-5", directory),
+    ];
     for (name, requests) in batches {
         let batch = Batch::new(Time(1_767_225_600_123), requests).unwrap();
         let bytes = batch.encode().unwrap();

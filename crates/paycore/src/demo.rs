@@ -214,7 +214,8 @@ async fn status(address: &str) -> Option<ReplicaStatus> {
         | Answer::Outcome(_)
         | Answer::Statement(_)
         | Answer::Cut(_)
-        | Answer::Directory(_) => None,
+        | Answer::Directory(_)
+        | Answer::CutPage(_) => None,
     }
 }
 

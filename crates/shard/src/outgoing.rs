@@ -99,7 +99,8 @@ pub(crate) fn away(command: &Command, place: (Shards, u16), books: &impl Books) 
         | Command::Deliver { .. }
         | Command::Cut { .. }
         | Command::Direct { .. }
-        | Command::Report { .. } => {}
+        | Command::Report { .. }
+        | Command::WholeCut { .. } => {}
     }
     away
 }

@@ -1,16 +1,18 @@
 //! Reads: linearizable by default, or from this replica's own state when that will do.
 
+use bytes::Bytes;
 use consensus::{ReadError, Replica};
 use ledger::{
-    Account, AccountId, Answer, ColdName, ColdValue, Hold, HoldId, ScopedKey, TenantId, codec,
+    Account, AccountId, Answer, ColdName, ColdValue, CutImage, Hold, HoldId, ScopedKey, TenantId,
+    codec,
 };
 use wire::convert::{Page, get_cursor};
 use wire::proto::cluster::read_reply::Answer as ReplyAnswer;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::{
-    AccountQuestion, CutQuestion, DirectoryHeard, DirectoryPage, DirectoryQuestion, HoldQuestion,
-    Leader, OutcomeQuestion, ReadReply, ReadRequest, ReplicaStatus, StatementPage,
-    StatementQuestion,
+    AccountQuestion, CutPage, CutPageQuestion, CutQuestion, CutRows, DirectoryHeard, DirectoryPage,
+    DirectoryQuestion, HoldQuestion, Leader, OutcomeQuestion, ReadReply, ReadRequest,
+    ReplicaStatus, StatementPage, StatementQuestion,
 };
 use wire::{Failure, Reply};
 
@@ -40,6 +42,7 @@ pub(crate) async fn answer(
             Some(ReplyAnswer::Cut(bytes.into()))
         }),
         Question::Directory(question) => Some(directory(replica, &question)),
+        Question::CutPage(question) => cut_page(replica, &question).await?,
     };
     Ok(ReadReply { index, time_ms: time.0, answer })
 }
@@ -47,11 +50,7 @@ pub(crate) async fn answer(
 fn account(replica: &Replica, question: &AccountQuestion) -> Result<Option<ReplyAnswer>, Failure> {
     let id = AccountId::from_u128(read_u128(&question.account)?);
     let account = find_account(replica, id, TenantId(question.tenant));
-    Ok(account.map(|account| {
-        let mut bytes = Vec::with_capacity(128);
-        codec::put_hot(&account, &mut bytes);
-        ReplyAnswer::Account(bytes.into())
-    }))
+    Ok(account.map(|account| ReplyAnswer::Account(account_bytes(&account))))
 }
 
 fn find_account(replica: &Replica, id: AccountId, tenant: TenantId) -> Option<Account> {
@@ -68,11 +67,7 @@ async fn hold(replica: &Replica, question: &HoldQuestion) -> Result<Option<Reply
         },
     };
     let hold: Option<Hold> = hold.filter(|hold| hold.tenant == TenantId(question.tenant));
-    Ok(hold.map(|hold| {
-        let mut bytes = Vec::with_capacity(128);
-        codec::put_hot(&hold, &mut bytes);
-        ReplyAnswer::Hold(bytes.into())
-    }))
+    Ok(hold.map(|hold| ReplyAnswer::Hold(hold_bytes(&hold))))
 }
 
 async fn outcome(
@@ -125,6 +120,65 @@ async fn statement(
         currency: account.currency,
     };
     Ok(Some(ReplyAnswer::Statement(StatementPage::from(&page))))
+}
+
+/// Whoever reads an image first sorts it, and every page is encoded: that is no work for the thread that applies.
+async fn cut_page(
+    replica: &Replica,
+    question: &CutPageQuestion,
+) -> Result<Option<ReplyAnswer>, Failure> {
+    let Some(image) = replica.with_ledger(|ledger| ledger.cut_image(question.cut)) else {
+        return Ok(None);
+    };
+    let rows = question.rows();
+    let limit = question.limit.clamp(1, wire::limits::CUT_PAGE_MAX);
+    let limit = usize::try_from(limit).map_err(|_| Failure::InvalidRecord)?;
+    let after = match question.after.as_ref() {
+        [] => None,
+        id => Some(read_u128(id)?),
+    };
+    let read = tokio::task::spawn_blocking(move || cut_rows(&image, rows, after, limit));
+    let rows = match read.await {
+        Ok(rows) => rows.ok_or(Failure::InvalidRecord)?,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The node is going down.
+            Err(_cancelled) => return Err(Failure::NoLeader),
+        },
+    };
+    Ok(Some(ReplyAnswer::CutPage(CutPage { more: rows.len() == limit, rows })))
+}
+
+/// Reads and encodes a page; `None` when it is not said of what.
+fn cut_rows(
+    image: &CutImage,
+    rows: CutRows,
+    after: Option<u128>,
+    limit: usize,
+) -> Option<Vec<Bytes>> {
+    match rows {
+        CutRows::Unspecified => None,
+        CutRows::Accounts => {
+            let page = image.accounts_after(after.map(AccountId::from_u128), limit);
+            Some(page.iter().map(account_bytes).collect())
+        }
+        CutRows::Holds => {
+            let page = image.holds_after(after.map(HoldId::from_u128), limit);
+            Some(page.iter().map(hold_bytes).collect())
+        }
+    }
+}
+
+fn account_bytes(account: &Account) -> Bytes {
+    let mut bytes = Vec::with_capacity(128);
+    codec::put_hot(account, &mut bytes);
+    bytes.into()
+}
+
+fn hold_bytes(hold: &Hold) -> Bytes {
+    let mut bytes = Vec::with_capacity(128);
+    codec::put_hot(hold, &mut bytes);
+    bytes.into()
 }
 
 /// Why a read brought no answer, in the words of the wire.

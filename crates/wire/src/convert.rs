@@ -12,6 +12,7 @@ mod directory;
 mod fields;
 mod names;
 mod page;
+mod read_all;
 mod reads;
 mod refusal;
 mod requests;
@@ -26,6 +27,7 @@ pub use derive::{derived_account, derived_hold, owner_slot};
 pub use directory::{api_key_intent, directory, read_time, scope, table};
 pub use names::{account_name, hold_name, key, transfer_name};
 pub use page::PageToken;
+pub use read_all::{all_accounts, all_channels, all_holds, all_summary, wanted_currency};
 pub use reads::{
     account, account_id, hold, hold_id, named_account, page_size, position, posting, scoped_key,
 };

@@ -21,6 +21,9 @@ pub const PAGE_SIZE_MAX: u32 = 1_000;
 /// Postings of one page when the caller does not say.
 pub const PAGE_SIZE_DEFAULT: u32 = 100;
 
+/// Accounts, or holds, of one page of a whole cut at the most: about half a megabyte in public.
+pub const CUT_PAGE_MAX: u32 = 2_048;
+
 /// Bytes of an idempotency key at the most, and of an owner's name.
 pub const TEXT_BYTES_MAX: usize = 255;
 

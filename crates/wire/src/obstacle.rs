@@ -80,6 +80,12 @@ pub enum Obstacle {
         /// Replicas that it should have.
         wanted: u64,
     },
+    /// Begin the reading again.
+    #[error("shard {shard} does not keep the whole cut any more")]
+    CutGone {
+        /// The shard.
+        shard: u32,
+    },
 }
 
 impl Obstacle {
@@ -98,6 +104,7 @@ impl Obstacle {
             Self::ReplicaLeads { .. } => "REPLICA_LEADS",
             Self::ReplicaRole { .. } => "REPLICA_ROLE",
             Self::ReplicationAtRisk { .. } => "REPLICATION_AT_RISK",
+            Self::CutGone { .. } => "CUT_GONE",
         }
     }
 
@@ -105,7 +112,7 @@ impl Obstacle {
     #[must_use]
     pub fn numbers(self) -> Vec<(&'static str, u64)> {
         match self {
-            Self::ChangeUnderWay { shard } | Self::NoHeir { shard } => {
+            Self::ChangeUnderWay { shard } | Self::NoHeir { shard } | Self::CutGone { shard } => {
                 vec![("shard", u64::from(shard))]
             }
             Self::ReplicaBehind { node, lag } => vec![("node", node), ("lag", lag)],
@@ -133,7 +140,7 @@ impl Obstacle {
 
     /// One of each, for tests of the catalogue.
     #[must_use]
-    pub const fn every() -> [Self; 11] {
+    pub const fn every() -> [Self; 12] {
         [
             Self::ChangeUnderWay { shard: 0 },
             Self::ReplicaBehind { node: 1, lag: 1 },
@@ -146,6 +153,7 @@ impl Obstacle {
             Self::ReplicaLeads { node: 1 },
             Self::ReplicaRole { node: 1 },
             Self::ReplicationAtRisk { shard: 0, wanted: 3 },
+            Self::CutGone { shard: 0 },
         ]
     }
 }

@@ -63,7 +63,7 @@ fn part(command: &Command) -> Option<Part> {
     match message {
         Message::Pay(_) => Some(Part::Payment),
         Message::Settled { .. } => Some(Part::Answer),
-        Message::Marker(_) => None,
+        Message::Marker(_) | Message::WholeMarker(_) => None,
     }
 }
 

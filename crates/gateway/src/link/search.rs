@@ -116,7 +116,8 @@ impl Search {
             | Answer::Outcome(_)
             | Answer::Statement(_)
             | Answer::Cut(_)
-            | Answer::Directory(_) => None,
+            | Answer::Directory(_)
+            | Answer::CutPage(_) => None,
         }
     }
 

@@ -73,6 +73,8 @@ pub struct Shared {
     pub seen: Mutex<HashMap<Key, usize>>,
     /// How many frames reached a node.
     pub frames: AtomicU64,
+    /// How many more pages of a whole cut there are before the nodes have lost it.
+    pub pages_left: AtomicU64,
 }
 
 impl Shared {
@@ -86,6 +88,7 @@ impl Shared {
             faults: Mutex::default(),
             seen: Mutex::default(),
             frames: AtomicU64::new(0),
+            pages_left: AtomicU64::new(u64::MAX),
         }
     }
 

@@ -17,8 +17,8 @@ use wire::proto::cluster::read_reply::Answer as Told;
 use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::shard_server::{Shard, ShardServer};
 use wire::proto::cluster::{
-    DirectoryPage, Frame, FrameAnswer, ReadReply, ReadRequest, ReplicaStatus, StatementPage,
-    StatementQuestion,
+    CutPage, CutPageQuestion, CutRows, DirectoryPage, Frame, FrameAnswer, ReadReply, ReadRequest,
+    ReplicaStatus, StatementPage, StatementQuestion,
 };
 use wire::{Failure, Reply, reply, status};
 
@@ -184,6 +184,10 @@ impl Doors {
                     ..Default::default()
                 }))
             }
+            Question::CutPage(asked) => {
+                let left = self.shared.pages_left.fetch_sub(1, Ordering::SeqCst);
+                cut_page(&ledger, &asked).filter(|_| left > 0).map(Told::CutPage)
+            }
             Question::Status(_) => Some(Told::Status(ReplicaStatus {
                 node_id: self.id,
                 leads: self.shared.leads(self.id),
@@ -192,6 +196,32 @@ impl Doors {
             })),
         }
     }
+}
+
+fn cut_page(ledger: &ledger::Ledger, asked: &CutPageQuestion) -> Option<CutPage> {
+    let image = ledger.cut_image(asked.cut)?;
+    let after = sixteen(&asked.after);
+    // Small pages, so that a few accounts are many.
+    let limit = 2;
+    let mut rows = Vec::new();
+    match asked.rows() {
+        CutRows::Unspecified => return None,
+        CutRows::Accounts => {
+            for account in image.accounts_after(after.map(AccountId::from_u128), limit) {
+                let mut bytes = Vec::new();
+                put_hot(&account, &mut bytes);
+                rows.push(bytes.into());
+            }
+        }
+        CutRows::Holds => {
+            for hold in image.holds_after(after.map(HoldId::from_u128), limit) {
+                let mut bytes = Vec::new();
+                put_hot(&hold, &mut bytes);
+                rows.push(bytes.into());
+            }
+        }
+    }
+    Some(CutPage { more: rows.len() == limit, rows })
 }
 
 fn statement(ledger: &ledger::Ledger, asked: &StatementQuestion) -> Option<StatementPage> {

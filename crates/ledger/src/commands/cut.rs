@@ -1,37 +1,72 @@
 //! A cut for the live audit begins here, or comes by with its first marker.
 
+use std::sync::Arc;
+
 use crate::channels::Message;
-use crate::cuts::{self, Cut};
+use crate::cut_image::CutImage;
+use crate::cuts::{self, Cut, Extent, Marked};
 use crate::id::{AccountId, TenantId};
 use crate::ledger::Ledger;
 use crate::rejection::Rejection;
 
 impl Ledger {
-    /// Begins a cut on the operator's word. Cuts have numbers that only grow.
+    /// Begins a cut on the operator's word. Cuts have numbers that only grow, whatever they keep.
     pub(crate) fn cut(
         &mut self,
         tenant: TenantId,
         books: AccountId,
         number: u64,
+        extent: Extent,
     ) -> Result<(), Rejection> {
         if tenant != TenantId(0) || !self.is_here(&books) || !self.cuts.is_new(number) {
             return Err(Rejection::InvalidCommand);
         }
 
-        self.begin_cut(number, None);
+        self.begin_cut(number, extent, None);
         Ok(())
     }
 
+    /// A peer's marker has come, perhaps as the first that is heard of its cut.
+    pub(crate) fn meet_cut(&mut self, number: u64, extent: Extent, from: u16) {
+        match self.cuts.marked(number, from) {
+            Marked::Begins => self.begin_cut(number, extent, Some(from)),
+            Marked::Noted => {}
+        }
+    }
+
     /// Writes down this shard's part, and sends the markers. The peer whose marker brought the cut has no more to say.
-    pub(crate) fn begin_cut(&mut self, number: u64, brought_by: Option<u16>) {
+    fn begin_cut(&mut self, number: u64, extent: Extent, brought_by: Option<u16>) {
         // What was taken in before the cut is answered before the marker.
         self.answer_peers();
         let peers = cuts::peers(self.books.shard, self.books.shards.count());
         let waits_for = peers.iter().filter(|peer| Some(*peer) != brought_by).collect();
         let cut = Cut::new((self.now, self.index), self.totals.clone(), waits_for);
         self.cuts.begin(number, cut);
+        let marker = match extent {
+            Extent::Sums => Message::Marker(number),
+            Extent::Whole => {
+                self.keep_image(number);
+                Message::WholeMarker(number)
+            }
+        };
         for peer in peers.iter() {
-            self.channels.send(peer, Message::Marker(number));
+            self.channels.send(peer, marker.clone());
+        }
+    }
+
+    /// Keeps accounts and holds as they are now, unless a later cut's are kept: there is one image at a time.
+    fn keep_image(&mut self, number: u64) {
+        if self.cut_image.as_ref().is_some_and(|kept| kept.number() > number) {
+            return;
+        }
+        let (accounts, holds) = (self.accounts.image(), self.holds.image());
+        self.cut_image = Some(Arc::new(CutImage::new((number, self.now), accounts, holds)));
+    }
+
+    /// Lets go of an image that has been there long enough.
+    pub(crate) fn pass_image(&mut self) {
+        if self.cut_image.as_ref().is_some_and(|kept| kept.is_over(self.now)) {
+            self.cut_image = None;
         }
     }
 }

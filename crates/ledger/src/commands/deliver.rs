@@ -6,7 +6,7 @@ use crate::account::{Account, AccountKind, Side};
 use crate::channels::{Message, Payment, REFUSED_MAX, Refusal, Turn};
 use crate::cold::{Incoming, KeptOutcome};
 use crate::commands::transfer::Draft;
-use crate::cuts::Marked;
+use crate::cuts::Extent;
 use crate::id::TenantId;
 use crate::journal::{Journal, JournalKind, PostedLeg, Remote};
 use crate::ledger::Ledger;
@@ -58,11 +58,8 @@ impl Ledger {
                     return refused;
                 }
             }
-            Message::Marker(cut) => {
-                if self.cuts.marked(*cut, from) == Marked::Begins {
-                    self.begin_cut(*cut, Some(from));
-                }
-            }
+            Message::Marker(cut) => self.meet_cut(*cut, Extent::Sums, from),
+            Message::WholeMarker(cut) => self.meet_cut(*cut, Extent::Whole, from),
         }
         self.channels.peer(from).applied(*number);
         self.channels.peer(from).acknowledge(acked);

@@ -60,6 +60,13 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
             message: Some((10, Message::Marker(5))),
         },
         Command::Cut { books: debit, cut: 5 },
+        Command::WholeCut { books: debit, cut: 6 },
+        Command::Deliver {
+            books: debit,
+            from: 1,
+            acked: 7,
+            message: Some((11, Message::WholeMarker(6))),
+        },
     ];
     let commands = commands.into_iter().chain(directory());
     commands.into_iter().map(|command| (name(&command), command)).collect()
@@ -147,6 +154,9 @@ fn name(command: &Command) -> &'static str {
         Command::Deliver { message: Some((_, Message::Pay(_))), .. } => "deliver-pay",
         Command::Deliver { message: Some((_, Message::Settled { .. })), .. } => "deliver-settled",
         Command::Deliver { message: Some((_, Message::Marker(_))), .. } => "deliver-marker",
+        Command::Deliver { message: Some((_, Message::WholeMarker(_))), .. } => {
+            "deliver-whole-marker"
+        }
         Command::Cut { .. } => "cut",
         Command::Deliver { message: Some((_, Message::Record { .. })), .. } => "deliver-record",
         Command::Deliver { message: Some((_, Message::Told(_))), .. } => "deliver-told",
@@ -161,6 +171,7 @@ fn name(command: &Command) -> &'static str {
             Record::Table(_) => "direct-table",
             Record::Level(_) => "direct-level",
         },
+        Command::WholeCut { .. } => "whole-cut",
     }
 }
 

@@ -200,7 +200,8 @@ impl State {
             Command::Deliver { .. }
             | Command::Cut { .. }
             | Command::Direct { .. }
-            | Command::Report { .. } => {
+            | Command::Report { .. }
+            | Command::WholeCut { .. } => {
                 unreachable!("`channels.rs` and `directory.rs` have many shards")
             }
         }

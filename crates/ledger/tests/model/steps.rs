@@ -361,7 +361,8 @@ fn change(command: &mut Command) {
         | Command::Deliver { .. }
         | Command::Cut { .. }
         | Command::Direct { .. }
-        | Command::Report { .. } => {}
+        | Command::Report { .. }
+        | Command::WholeCut { .. } => {}
     }
 }
 

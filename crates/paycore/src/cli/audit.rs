@@ -60,7 +60,7 @@ async fn audit(client: &Client, teller: &Teller<'_>) -> Result<(), Failure> {
 }
 
 #[derive(Debug, Serialize)]
-struct Found {
+pub(super) struct Found {
     cut: u64,
     shards: usize,
     ms: u64,
@@ -77,7 +77,7 @@ struct Sum {
 }
 
 impl Found {
-    fn new(audit: &Audit, took: Duration) -> Self {
+    pub(super) fn new(audit: &Audit, took: Duration) -> Self {
         Self {
             cut: audit.cut,
             shards: audit.shards,

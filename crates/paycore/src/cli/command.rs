@@ -9,7 +9,7 @@ use super::invocation::{Invocation, bare_screen};
 use super::options::Global;
 use super::{
     account, alias, audit, balance, cluster, config, directory, hold, import, keys, log, lookup,
-    multi_transfer, reverse, statement, tables, tenants, transfer,
+    multi_transfer, read_all, reverse, statement, tables, tenants, transfer,
 };
 use crate::config::Flag;
 use crate::exit::{Failure, USAGE};
@@ -50,6 +50,7 @@ pub(crate) enum Command {
     Lookup(lookup::Args),
     MultiTransfer(multi_transfer::Args),
     Node(crate::server::node::Args),
+    ReadAll(read_all::Args),
     Reverse(reverse::Args),
     Statement(statement::Args),
     Tables(tables::Args),
@@ -74,6 +75,7 @@ impl Command {
             Self::Keys(args) => Some(args.reach().flags()),
             Self::Lookup(args) => Some(args.reach.flags()),
             Self::MultiTransfer(args) => Some(args.reach.flags()),
+            Self::ReadAll(args) => Some(args.reach.flags()),
             Self::Reverse(args) => Some(args.reach.flags()),
             Self::Statement(args) => Some(args.reach.flags()),
             Self::Tables(args) => Some(args.reach().flags()),
@@ -133,6 +135,7 @@ fn dispatch(command: &Command, around: &Invocation) -> Result<(), Failure> {
         Command::Lookup(args) => lookup::run(args, around),
         Command::MultiTransfer(args) => multi_transfer::run(args, around),
         Command::Node(args) => crate::server::node::run(args, around),
+        Command::ReadAll(args) => read_all::run(args, around),
         Command::Reverse(args) => reverse::run(args, around),
         Command::Statement(args) => statement::run(args, around),
         Command::Tables(args) => tables::run(args, around),

@@ -21,6 +21,7 @@ mod log;
 mod lookup;
 mod multi_transfer;
 mod options;
+mod read_all;
 mod reverse;
 mod statement;
 mod tables;

@@ -221,6 +221,10 @@ impl AccountView {
             log_time: time(account.position.time),
         }
     }
+
+    pub(super) const fn kind(&self) -> &'static str {
+        self.kind
+    }
 }
 
 impl FreezeView {

@@ -10,6 +10,15 @@ use crate::proto::v1;
 /// Shows what the parts of a cut come to, and what of them does not add up.
 #[must_use]
 pub fn audit(cut: u64, parts: &BTreeMap<u16, Cut>) -> v1::AuditResponse {
+    audited(cut, parts, &[])
+}
+
+/// The same, with what else was found.
+pub(super) fn audited(
+    cut: u64,
+    parts: &BTreeMap<u16, Cut>,
+    found: &[Discrepancy],
+) -> v1::AuditResponse {
     let part = |(shard, part): (&u16, &Cut)| v1::AuditPart {
         shard: (*shard).into(),
         log_index: part.index,
@@ -21,7 +30,7 @@ pub fn audit(cut: u64, parts: &BTreeMap<u16, Cut>) -> v1::AuditResponse {
         cut,
         parts: parts.iter().map(part).collect(),
         sums: currencies.into_iter().map(|currency| sum(currency, parts)).collect(),
-        discrepancies: ledger::compare(parts).iter().map(discrepancy).collect(),
+        discrepancies: ledger::compare(parts).iter().chain(found).map(discrepancy).collect(),
     }
 }
 
@@ -43,13 +52,15 @@ fn sum(currency: Currency, parts: &BTreeMap<u16, Cut>) -> v1::AuditSum {
 }
 
 /// A sum for a reader; one beyond 64 bits shows as the greatest there is.
-fn minor(sums: impl Iterator<Item = i128>) -> i64 {
+pub(super) fn minor(sums: impl Iterator<Item = i128>) -> i64 {
     i64::try_from(sums.fold(0_i128, i128::saturating_add)).unwrap_or(i64::MAX)
 }
 
 fn discrepancy(found: &Discrepancy) -> v1::AuditDiscrepancy {
     let (shard, peer, currency) = match found {
-        Discrepancy::TrialBalance { shard, currency, .. } => (*shard, None, *currency),
+        Discrepancy::TrialBalance { shard, currency, .. }
+        | Discrepancy::Total { shard, currency, .. }
+        | Discrepancy::Held { shard, currency, .. } => (*shard, None, *currency),
         Discrepancy::Channel { from, to, currency, .. } => (*from, Some(u32::from(*to)), *currency),
     };
     v1::AuditDiscrepancy {
