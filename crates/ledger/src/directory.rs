@@ -188,11 +188,12 @@ impl Directory {
     pub fn take(&mut self, name: Name, version: u64, record: Record) {
         self.head.version = self.head.version.max(version);
         self.digest = self.digest.wrapping_add(part(&name, version, &record));
-        self.by_version.insert(version, name.clone());
-        if let Some((before, was)) = self.records.insert(name.clone(), (version, record)) {
-            self.by_version.remove(&before);
-            self.digest = self.digest.wrapping_sub(part(&name, before, &was));
+        if let Some((before, was)) = self.records.get(&name) {
+            self.by_version.remove(before);
+            self.digest = self.digest.wrapping_sub(part(&name, *before, was));
         }
+        self.by_version.insert(version, name.clone());
+        self.records.insert(name, (version, record));
     }
 
     /// The meta group has told the time.

@@ -305,8 +305,8 @@ fn the_level_waits_for_every_node() {
     let mut cluster = Cluster::new();
     let raise = |cluster: &mut Cluster| cluster.direct(Name::Level, Record::Level(2));
     assert_eq!(raise(&mut cluster), Err(Rejection::LevelNotReady { level: 2, node: 0 }));
-    for (id, level_max) in [(1, 2), (2, 1), (3, 2)] {
-        cluster.report(Name::Node(id), node(id as u8, level_max)).unwrap();
+    for (id, level_max) in [(1_u8, 2), (2, 1), (3, 2)] {
+        cluster.report(Name::Node(id.into()), node(id, level_max)).unwrap();
     }
     assert_eq!(raise(&mut cluster), Err(Rejection::LevelNotReady { level: 2, node: 2 }));
     assert_eq!(cluster.meta().ledger.directory().level(), LEVEL_FIRST);

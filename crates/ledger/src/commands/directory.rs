@@ -196,21 +196,22 @@ impl Ledger {
     /// Takes what came over a channel. Whoever it is not meant for is told nothing by anybody.
     pub(crate) fn take_word(&mut self, from: u16, message: &Message) -> Result<(), Rejection> {
         let is_from_meta = from == self.books.shards.meta();
-        match message {
-            Message::Record { name, version, record } if is_from_meta => {
+        match (message, is_from_meta) {
+            (Message::Record { name, version, record }, true) => {
                 let directory = Arc::make_mut(&mut self.directory);
                 directory.take(name.clone(), *version, record.clone());
                 check_known(record);
                 self.heard_meta = true;
             }
-            Message::Told(at) if is_from_meta => {
+            (Message::Told(at), true) => {
                 Arc::make_mut(&mut self.directory).tell(*at);
                 self.heard_meta = true;
             }
-            Message::Heard { at, version } if self.is_meta() => {
+            (Message::Heard { at, version }, false) if self.is_meta() => {
                 let heard = Heard { at: *at, version: *version };
                 Arc::make_mut(&mut self.directory).hear(from, heard);
             }
+            // A word that is not for this group, or from one that has none to give.
             _ => return Err(Rejection::InvalidCommand),
         }
         Ok(())

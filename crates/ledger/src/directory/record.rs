@@ -103,47 +103,36 @@ pub struct ApiKeyRecord {
 }
 
 impl Name {
-    /// Whether it has a form that the directory takes, and a record of this kind may stand under it.
+    /// Whether it has a form that the directory takes, and this record may stand under it: one of its own kind, or, where
+    /// somebody may take it away, nothing any more.
     pub(crate) fn takes(&self, record: &Record) -> bool {
-        match (self, record) {
-            (Self::Level | Self::Node(_) | Self::Shard(_), Record::Gone) => false,
-            (Self::Tenant(_), Record::Gone) => true,
-            (Self::ApiKey(name) | Self::Alias(_, name) | Self::Table(name, _), Record::Gone) => {
-                is_name(name)
+        self.is_sound()
+            && match (self, record) {
+                (
+                    Self::Tenant(_) | Self::ApiKey(_) | Self::Alias(..) | Self::Table(..),
+                    Record::Gone,
+                )
+                | (Self::ApiKey(_), Record::ApiKey(_))
+                | (Self::Alias(..), Record::Alias(_))
+                | (Self::Level, Record::Level(_)) => true,
+                (Self::Node(_), Record::Node(node)) => {
+                    (1..=ADDRESS_BYTES_MAX).contains(&node.address.len()) && node.level_max > 0
+                }
+                (Self::Shard(_), Record::Placement(placement)) => placement.is_sound(),
+                (Self::Tenant(_), Record::Tenant(tenant)) => tenant.is_sound(),
+                (Self::Table(..), Record::Table(content)) => {
+                    (1..=TABLE_BYTES_MAX).contains(&content.len())
+                }
+                // A record of another kind.
+                _ => false,
             }
-            (Self::Node(_), Record::Node(node)) => {
-                (1..=ADDRESS_BYTES_MAX).contains(&node.address.len()) && node.level_max > 0
-            }
-            (Self::Shard(_), Record::Placement(placement)) => placement.is_sound(),
-            (Self::Tenant(tenant), Record::Tenant(record)) => {
-                let is_positive = |(rate, burst)| rate > 0 && burst > 0;
-                *tenant != TenantId(0)
-                    && record.label.len() <= NAME_BYTES_MAX
-                    && record.rate.is_none_or(is_positive)
-            }
-            (Self::ApiKey(name), Record::ApiKey(_)) | (Self::Alias(_, name), Record::Alias(_)) => {
-                is_name(name)
-            }
-            (Self::Table(name, _), Record::Table(content)) => {
-                is_name(name) && (1..=TABLE_BYTES_MAX).contains(&content.len())
-            }
-            (Self::Level, Record::Level(_)) => true,
-            (
-                Self::Node(_)
-                | Self::Shard(_)
-                | Self::Tenant(_)
-                | Self::ApiKey(_)
-                | Self::Alias(..)
-                | Self::Table(..)
-                | Self::Level,
-                Record::Node(_)
-                | Record::Placement(_)
-                | Record::Tenant(_)
-                | Record::ApiKey(_)
-                | Record::Alias(_)
-                | Record::Table(_)
-                | Record::Level(_),
-            ) => false,
+    }
+
+    fn is_sound(&self) -> bool {
+        match self {
+            Self::Node(_) | Self::Shard(_) | Self::Level => true,
+            Self::Tenant(tenant) => *tenant != TenantId(0),
+            Self::ApiKey(name) | Self::Alias(_, name) | Self::Table(name, _) => is_name(name),
         }
     }
 
@@ -154,6 +143,13 @@ impl Name {
             Self::Node(_) | Self::Shard(_) | Self::Table(..) | Self::Level => true,
             Self::Tenant(_) | Self::ApiKey(_) | Self::Alias(..) => false,
         }
+    }
+}
+
+impl TenantRecord {
+    fn is_sound(&self) -> bool {
+        let is_positive = |(rate, burst)| rate > 0 && burst > 0;
+        self.label.len() <= NAME_BYTES_MAX && self.rate.is_none_or(is_positive)
     }
 }
 

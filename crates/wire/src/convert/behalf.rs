@@ -34,10 +34,8 @@ impl<'a> Behalf<'a> {
 
     fn alias(&self, text: &str) -> Option<AccountId> {
         let alias = Name::Alias(self.tenant, read_alias(text)?.to_owned());
-        match self.directory?.get(&alias)? {
-            Record::Alias(account) => Some(*account),
-            _ => None,
-        }
+        let Record::Alias(account) = self.directory?.get(&alias)? else { return None };
+        Some(*account)
     }
 }
 
