@@ -70,7 +70,6 @@ pub use reads::ReadError;
 pub use replica::{
     Applied, BATCH_BYTES_MAX, ProposeError, Refused, Replica, ReplicaStatus, Stages,
 };
-pub use roster::Listed;
 pub use stop::StopReason;
 pub use transport::{PeerService, tune};
 pub use witness::Forgotten;

@@ -28,7 +28,7 @@ use crate::offload::Offload;
 use crate::raft::DiskId;
 use crate::register::Register;
 use crate::replica::Replica;
-use crate::roster::{Listed, Roster};
+use crate::roster::Roster;
 use crate::stop::{StopReason, StopSwitch};
 use crate::store::Parts;
 use crate::transport::proto::peer_server::PeerServer;
@@ -202,17 +202,10 @@ impl Node {
         self.0.peers.roster.disk
     }
 
-    /// What this node knows of another one, or of itself: by memberships, or by the directory.
+    /// What another node's data directory was born with, as far as this one knows.
     #[must_use]
-    pub fn known(&self, node: u64) -> Option<Listed> {
-        let roster = &self.0.peers.roster;
-        Some(Listed { address: roster.address(node)?, disk: roster.disk_of(node)? })
-    }
-
-    /// Says which nodes the cluster's directory names, so that this one can be spoken with by those whose groups are
-    /// elsewhere, and speaks with them.
-    pub fn list(&self, nodes: BTreeMap<u64, Listed>) {
-        self.0.peers.roster.list(nodes);
+    pub fn disk_of(&self, node: u64) -> Option<DiskId> {
+        self.0.peers.roster.disk_of(node)
     }
 
     /// Where the nodes of the cluster listen.

@@ -57,15 +57,6 @@ impl Known {
     }
 }
 
-/// A node, as the cluster's directory has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// Where it listens for its peers.
-    pub address: String,
-    /// What its data directory was born with.
-    pub disk: DiskId,
-}
-
 /// The nodes, as this node knows them.
 #[derive(Debug)]
 pub(crate) struct Roster {
@@ -75,8 +66,6 @@ pub(crate) struct Roster {
     configured: BTreeMap<u64, String>,
     /// Addresses that an operator named, of nodes that no membership names yet.
     introduced: RwLock<BTreeMap<u64, String>>,
-    /// The nodes that the cluster's directory names.
-    listed: RwLock<BTreeMap<u64, Listed>>,
     known: RwLock<Known>,
     /// How often anything has changed.
     changes: watch::Sender<u64>,
@@ -89,9 +78,8 @@ impl Roster {
         (shards, configured): (Shards, BTreeMap<u64, String>),
         known: Known,
     ) -> Self {
-        let (introduced, listed) = (RwLock::default(), RwLock::default());
-        let (known, changes) = (RwLock::new(known), watch::Sender::new(0));
-        Self { node, disk, shards, configured, introduced, listed, known, changes }
+        let (introduced, known) = (RwLock::default(), RwLock::new(known));
+        Self { node, disk, shards, configured, introduced, known, changes: watch::Sender::new(0) }
     }
 
     /// Tells of every change of what is known.
@@ -125,22 +113,6 @@ impl Roster {
         introduced.insert(node, address);
         drop(introduced);
         self.tell();
-    }
-
-    /// The cluster's directory names these nodes, and no others: those whose groups are elsewhere are spoken with too,
-    /// because letters go to them.
-    pub(crate) fn list(&self, nodes: BTreeMap<u64, Listed>) {
-        let mut listed = self.listed.write().unwrap_or_else(PoisonError::into_inner);
-        if *listed == nodes {
-            return;
-        }
-        *listed = nodes;
-        drop(listed);
-        self.tell();
-    }
-
-    fn listed(&self) -> RwLockReadGuard<'_, BTreeMap<u64, Listed>> {
-        self.listed.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has whoever keeps links look at them again.
@@ -178,12 +150,11 @@ impl Roster {
         group <= self.shards.meta()
     }
 
-    /// All other nodes that this one speaks with: those it was told of, those that a group of its own names now, and those
-    /// of the directory.
+    /// All other nodes that this one speaks with: those it was told of, and those that a group of its own names now.
     pub(crate) fn peers(&self) -> Vec<u64> {
         let introduced = self.introduced.read().unwrap_or_else(PoisonError::into_inner);
         let mut peers: BTreeSet<u64> = self.read().members();
-        peers.extend(self.configured.keys().chain(introduced.keys()).chain(self.listed().keys()));
+        peers.extend(self.configured.keys().chain(introduced.keys()));
         peers.remove(&self.node);
         peers.into_iter().collect()
     }
@@ -206,14 +177,12 @@ impl Roster {
         }
         let introduced = self.introduced.read().unwrap_or_else(PoisonError::into_inner);
         let known = self.read().nodes.get(&node).map(|member| member.address.clone());
-        let listed = || self.listed().get(&node).map(|listed| listed.address.clone());
-        introduced.get(&node).cloned().or(known).or_else(listed)
+        introduced.get(&node).cloned().or(known)
     }
 
     /// The data directory that a node is known by.
     pub(crate) fn disk_of(&self, node: u64) -> Option<DiskId> {
-        let known = self.read().nodes.get(&node).map(|member| member.disk);
-        known.or_else(|| self.listed().get(&node).map(|listed| listed.disk))
+        self.read().nodes.get(&node).map(|member| member.disk)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {
@@ -328,23 +297,6 @@ mod tests {
         assert!(!changes.has_changed().unwrap(), "it was known");
         one.introduce(6, "host-6:7000".to_owned());
         assert_eq!((one.peers(), one.address(6).as_deref()), (vec![2, 3, 6], Some("host-6:7000")));
-    }
-
-    #[test]
-    fn the_directory_names_nodes_whose_groups_are_elsewhere() {
-        let one = roster(1);
-        let listed = |address: &str, disk| Listed { address: address.to_owned(), disk: [disk; 16] };
-        one.list(BTreeMap::from([(1, listed("self:1", 1)), (7, listed("host-7:7000", 7))]));
-        assert_eq!((one.peers(), one.address(7).as_deref()), (vec![2, 3, 7], Some("host-7:7000")));
-        let seven = |disk| Greeting {
-            node: 7,
-            disk: Bytes::copy_from_slice(&[disk; 16]),
-            ..roster(2).greeting(1, LANE)
-        };
-        assert_eq!(one.admit_dialler(&seven(7)), Ok([7; 16]));
-        assert_eq!(one.admit_dialler(&seven(8)), Err(TurnedAway::OtherDisk(7)));
-        one.list(BTreeMap::new());
-        assert_eq!(one.admit_dialler(&seven(7)), Err(TurnedAway::UnknownNode(7)));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! that take effect at a time of their own; and the feature level. Gateways follow the whole of it. What decides inside a
 //! shard's ledger (tables and the level) goes to every shard over its channel, so that each shard's log says itself what
 //! was in force at each of its entries; and so does who the nodes are and who keeps
-//! what, so that each knows the way to all others.
+//! what, so that each can tell whoever asks the wrong one.
 //!
 //! A table is published at least an hour before it takes effect, and the meta group tells every shard the time every ten
 //! minutes. So a shard that has heard from it within the hour knows every table that is in force: which tables a journal

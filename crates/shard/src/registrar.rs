@@ -1,9 +1,9 @@
-//! The registrar: what a node tells the meta group, and what it hears from there of the other nodes.
+//! The registrar: what a node tells the meta group.
 //!
-//! A node that keeps something reports itself, and who keeps the shards that it leads. Each fact is said until a letter with it was read, and
-//! again when it has changed; the meta group knows what it was told before, so saying it twice does nothing. What the
-//! directory says of all nodes comes to every shard over its channel; so every node, which keeps some shard, knows the
-//! way to those with which it has no shard in common.
+//! A node that keeps something reports itself, and who keeps the shards that it leads. Each fact is said until a letter with
+//! it was read, and again when it has changed; the meta group knows what it was told before, so saying it twice does nothing.
+//! What the directory says of all nodes comes back to every shard over its channel, so a node can say of a shard that it does
+//! not keep who does.
 //!
 //! Invariant: nothing here is kept. A node that starts again says everything again.
 
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus::{Listed, Node, Replica};
+use consensus::{Node, Replica};
 use ledger::directory::{MEMBERS_MAX, Name, NodeRecord, Placement, Record};
 use ledger::{LEVEL_MAX, Shards as Count};
 use tokio::time::{MissedTickBehavior, interval};
@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const RETURN_MAX: Duration = Duration::from_secs(5);
 const RETURN_LOOK: Duration = Duration::from_millis(20);
 
-/// What a node tells the meta group, and hears from it.
+/// What tells the meta group of a node.
 #[derive(Clone)]
 pub struct Registrar {
     node: Arc<Node>,
@@ -44,7 +44,7 @@ impl Registrar {
         Self { node, meta: count.meta(), carrier, shards }
     }
 
-    /// Says what is so and hears what is new, as long as the node lives.
+    /// Says what is so, as long as the node lives.
     pub async fn run(self) {
         let mut told: BTreeMap<Name, Record> = BTreeMap::new();
         let mut looks = interval(LOOK_EVERY);
@@ -55,7 +55,6 @@ impl Registrar {
                 _ = looks.tick() => {}
                 _ = stopped.changed() => return,
             }
-            self.listen();
             let mut news = self.facts();
             news.retain(|name, record| told.get(name) != Some(record));
             if !news.is_empty() && self.say(&news).await {
@@ -91,7 +90,7 @@ impl Registrar {
 
     /// What memberships say of a node that has not reported itself.
     fn seen(&self, node: u64) -> Option<NodeRecord> {
-        let Listed { address, disk } = self.node.known(node)?;
+        let (address, disk) = (self.node.addresses().get(node)?, self.node.disk_of(node)?);
         Some(NodeRecord { disk, address, level_max: LEVEL_MAX, is_retired: false })
     }
 
@@ -126,18 +125,6 @@ impl Registrar {
         });
         let led = doors.values().filter_map(|doors| placement(&doors.replica));
         own.into_iter().chain(led).collect()
-    }
-
-    /// Hears of the nodes of the cluster.
-    fn listen(&self) {
-        let Some(replica) = self.newest() else { return };
-        let listed = replica.with_ledger(|ledger| {
-            let nodes = ledger.directory().nodes().filter(|(_, node)| !node.is_retired);
-            let listed = nodes
-                .map(|(id, node)| (id, Listed { address: node.address.clone(), disk: node.disk }));
-            listed.collect::<BTreeMap<u64, Listed>>()
-        });
-        self.node.list(listed);
     }
 }
 

@@ -137,7 +137,7 @@ impl Name {
     }
 
     /// Whether shards are told of it: what decides in their ledgers; and the nodes and who keeps what, because every node
-    /// keeps some shard, and has to know the way to all others, and to tell it to whoever asks.
+    /// keeps some shard, and tells whoever asks it for another one where to go.
     pub(crate) const fn is_for_shards(&self) -> bool {
         match self {
             Self::Node(_) | Self::Shard(_) | Self::Table(..) | Self::Level => true,
