@@ -256,6 +256,8 @@ impl Operator {
     async fn complete(&mut self, step: Step) -> Result<(), Failure> {
         let mut perhaps_until = None;
         loop {
+            // Whatever the nodes answer: this ends.
+            self.in_time(&step.to_string())?;
             let view = self.look().await?;
             // Whom the nodes name now may be all that is left when the others have gone.
             for (node, seen) in &view.nodes {
@@ -300,12 +302,18 @@ impl Operator {
 
     /// Waits a little; when there is no time left, what for is said.
     async fn pause(&self, what: &str) -> Result<(), Failure> {
-        if Instant::now() >= self.until {
-            let what = format!("not done in time: {what}");
-            return Err(Failure::coded("OUTCOME_UNKNOWN", what)
-                .with_hint("give the command again: it goes on where it stopped"));
-        }
+        self.in_time(what)?;
         tokio::time::sleep(LOOK_EVERY).await;
         Ok(())
+    }
+
+    /// Whether there is time left; when there is none, what for is said.
+    fn in_time(&self, what: &str) -> Result<(), Failure> {
+        if Instant::now() < self.until {
+            return Ok(());
+        }
+        let what = format!("not done in time: {what}");
+        Err(Failure::coded("OUTCOME_UNKNOWN", what)
+            .with_hint("give the command again: it goes on where it stopped"))
     }
 }
