@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec;
+use crate::failpoint::Operation;
 use crate::roster::{Known, Roster};
 use crate::store::{Files, StoreError};
 
@@ -54,7 +55,9 @@ impl Register {
         file.write(&codec::encode(&known))?;
         file.sync()?;
         drop(file);
+        Operation::RosterWritten.reached();
         self.files.rename(&new, &name)?;
+        Operation::RosterNamed.reached();
         self.files.sync_dir(&self.dir)?;
         *written = known;
         Ok(())

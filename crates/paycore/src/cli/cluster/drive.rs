@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use consensus::failpoint::Operation;
 use serde::Serialize;
 
 use super::confirm::confirm;
@@ -181,7 +182,9 @@ impl Operator {
         })?;
         let what = if is_drained { "drain" } else { "undrain" };
         confirm(&self.screen, &format!("{what} node {node}"), &node.to_string(), yes)?;
+        Operation::CommandPlanned.reached();
         let is_new = self.doors.set_drained(&address, is_drained).await?;
+        Operation::CommandAnswered.reached();
         while is_drained && self.look().await?.leads(node) > 0 {
             self.pause("the node still leads").await?;
         }
@@ -245,8 +248,10 @@ impl Operator {
     }
 
     async fn take_all(&mut self, steps: &[Step]) -> Result<(), Failure> {
+        Operation::CommandPlanned.reached();
         for step in steps {
             self.complete(*step).await?;
+            Operation::CommandDone.reached();
             self.screen.say(format_args!("  done: {step}"));
         }
         Ok(())
@@ -285,7 +290,9 @@ impl Operator {
         let leader = view.shards.get(&step.shard()).and_then(|shard| shard.leader);
         let seen = leader.and_then(|leader| view.nodes.get(&leader));
         let Some(seen) = seen else { return self.pause("a shard has no leader").await };
-        let Err(failure) = self.doors.change(&seen.address, step.shard(), ask).await else {
+        let answered = self.doors.change(&seen.address, step.shard(), ask).await;
+        Operation::CommandAnswered.reached();
+        let Err(failure) = answered else {
             *perhaps_until = None;
             return Ok(());
         };
