@@ -64,14 +64,14 @@ impl Command {
             Self::Balance(args) => Some(args.reach.flags()),
             Self::Config(_) => Some(Vec::new()),
             Self::Hold(args) => Some(args.reach().flags()),
+            Self::Bench(args) => args.flags(),
             Self::Import(args) => Some(args.flags()),
             Self::Lookup(args) => Some(args.reach.flags()),
             Self::MultiTransfer(args) => Some(args.reach.flags()),
             Self::Reverse(args) => Some(args.reach.flags()),
             Self::Statement(args) => Some(args.reach.flags()),
             Self::Transfer(args) => Some(args.reach.flags()),
-            Self::Bench(_)
-            | Self::Cluster(_)
+            Self::Cluster(_)
             | Self::Log(_)
             | Self::Demo(_)
             | Self::Gateway(_)

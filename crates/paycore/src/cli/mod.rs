@@ -18,7 +18,7 @@ mod keys;
 mod log;
 mod lookup;
 mod multi_transfer;
-mod options;
+pub(crate) mod options;
 mod reverse;
 mod statement;
 mod teller;
