@@ -269,6 +269,7 @@ impl Desk {
                 self.witness.note(*group, *node, promise);
             }
         }
+        self.roster.hear(beat.nodes);
         for (group, digests) in &beat.digests {
             if let Some(host) = self.host(*group) {
                 self.compare(&host.shard, asker.node, digests);
