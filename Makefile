@@ -16,10 +16,10 @@ fix:
 loom:
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p group-commit --release
 
-# A node dies at every step of money between shards.
+# A process dies at every step of money between shards, and of every operation of a cluster.
 failpoints:
 	RUSTFLAGS="--cfg planted" cargo build --target-dir target/planted
-	PAYCORE_PLANTED=$(CURDIR)/target/planted/debug/paycore cargo test --workspace --test failpoints
+	PAYCORE_PLANTED=$(CURDIR)/target/planted/debug/paycore cargo test --workspace --test failpoints --test cluster_failpoints
 
 # Full batches over three real processes, with the leader killed on the way.
 bench:

@@ -1,6 +1,7 @@
 //! Beats: what every node tells every other one several times a second.
 //!
-//! A beat carries what this node has seen others promise, and its newest digests; its answer carries a wall clock. The
+//! A beat carries what this node has seen others promise, its newest digests, and which nodes there are; its answer carries
+//! a wall clock. The
 //! same rhythm acts on what the clocks say: a node whose own clock is wrong does not stand for election, and hands over
 //! what it leads.
 
@@ -40,6 +41,7 @@ pub(crate) async fn beat(desk: Arc<Desk>, link: Arc<Link>, mut stop: watch::Rece
                 .map(|host| (host.shard.number, host.shard.state.digests().newest()))
                 .collect(),
             foreign: foreign(&desk, link.peer),
+            nodes: desk.roster.nodes(),
         };
         let question = Message::question(NO_GROUP, Kind::Beat, codec::encode(&beat));
         let answer = link.call(Lane::Control, question, ANSWER_TIMEOUT).await;

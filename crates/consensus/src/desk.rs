@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::ClusterClock;
 use crate::codec::{self, CodecError};
 use crate::digest;
+use crate::failpoint::Operation;
 use crate::log_store::LogStore;
 use crate::machine::Shard;
 use crate::mail;
@@ -190,12 +191,16 @@ impl Desk {
                 if *self.is_drained.borrow() && *request.to_node_id() == self.roster.node {
                     return Err(Refusal::Drained);
                 }
+                if *request.to_node_id() == self.roster.node {
+                    Operation::LeadTold.reached();
+                }
                 let answer = self.running(group)?.raft.handle_transfer_leader(request).await;
                 Ok(codec::encode(&answer.map_err(|_stopped: Fatal<Group>| Refusal::NotRunning)?))
             }
             Kind::Offer => {
                 let host = self.running_or_called(group)?;
                 let offered = host.receiver.lock().await.offered(&host.shard, &head).await;
+                Operation::SnapshotOffered.reached();
                 received(&host.shard, offered)
             }
             Kind::Piece => {
@@ -264,6 +269,7 @@ impl Desk {
                 self.witness.note(*group, *node, promise);
             }
         }
+        self.roster.hear(beat.nodes);
         for (group, digests) in &beat.digests {
             if let Some(host) = self.host(*group) {
                 self.compare(&host.shard, asker.node, digests);
@@ -309,7 +315,9 @@ impl Desk {
         let mut receiver = host.receiver.lock().await;
         let (meta, snapshot) = receiver.finish().ok_or(Refusal::OutOfStep)?;
         let snapshot = Snapshot { meta: meta.into(), snapshot };
+        Operation::SnapshotReceived.reached();
         let answer = host.raft.install_full_snapshot(vote, snapshot).await;
+        Operation::SnapshotTaken.reached();
         Ok(codec::encode(&answer.map_err(|_stopped| Refusal::NotRunning)?.vote))
     }
 }

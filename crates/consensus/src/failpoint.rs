@@ -1,7 +1,8 @@
-//! Failpoints: where a test makes a node die as by `kill -9`, between any two steps of money between shards.
+//! Failpoints: where a test makes a process die as by `kill -9`, between any two steps of money between shards, or of an
+//! operation of the cluster.
 //!
 //! Only a build with `--cfg planted` has them. In every other one a [`Traffic`] is empty, and looking at it and passing
-//! with it is no instruction at all.
+//! with it is no instruction at all; nor is reaching a step of an [`Operation`].
 //!
 //! A planted process looks, at each step that it reaches, whether the folder that `PAYCORE_FAIL_DIR` names holds a file
 //! of the step's name, as `payment.applied`, or one that names the process beside it, as `payment.applied@n2`; the
@@ -17,20 +18,34 @@
 //!                                                    └──────────────────────────────────▶ heard
 //! ```
 //!
-//! `logged` and `committed` are reached by followers too, each for itself.
+//! `logged` and `committed` are reached by followers too, each for itself. An [`Operation`] lists its steps itself; those
+//! of one that changes a group's members are:
+//!
+//! ```text
+//! learner    introduced reached logged committed made
+//! joint                         logged committed
+//! uniform                       logged committed made (as `voters.made`)
+//! removal                       logged committed made
+//! ```
 //!
 //! Beside deaths there is one planted bug, for the audit to find: a file `lose-payment` makes a relay write something
 //! else in the place of the next payment, so that its number arrives and its money does not.
 
 #[cfg(not(planted))]
 mod absent;
+mod operation;
 #[cfg(planted)]
 mod planted;
 
 use std::fmt;
 
 #[cfg(not(planted))]
+pub(crate) use absent::{Crew, Shift};
+#[cfg(not(planted))]
 pub use absent::{Traffic, loses_payment};
+pub use operation::Operation;
+#[cfg(planted)]
+pub(crate) use planted::{Crew, Shift};
 #[cfg(planted)]
 pub use planted::{Traffic, loses_payment};
 
@@ -148,5 +163,8 @@ mod tests {
         assert_eq!(names.len(), Step::all().count());
         assert_eq!(names.len(), 21);
         assert!(names.contains("payment.heard") && !names.contains("request.heard"));
+        let operations = Operation::ALL.iter().map(ToString::to_string);
+        let all: BTreeSet<String> = names.into_iter().chain(operations).collect();
+        assert_eq!(all.len(), 21 + Operation::ALL.len());
     }
 }

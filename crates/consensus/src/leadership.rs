@@ -10,6 +10,7 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::sync::watch;
 
 use crate::desk::Host;
+use crate::failpoint::Operation;
 use crate::stop::StopReason;
 
 /// Who leads a group.
@@ -50,7 +51,13 @@ pub(crate) async fn follow(
                 applied_term,
             )
         };
-        shown.send_if_modified(|shown| std::mem::replace(shown, now) != now);
+        shown.send_if_modified(|shown| {
+            let before = std::mem::replace(shown, now);
+            if now.leads && !before.leads {
+                Operation::LeadWon.reached();
+            }
+            before != now
+        });
         tokio::select! {
             changed = server.changed() => if changed.is_err() { break },
             _ = applied_term.changed() => {}

@@ -15,7 +15,7 @@ use openraft::{EntryPayload, OptionalSend};
 use tokio::sync::oneshot;
 
 use crate::codec;
-use crate::failpoint::{Moment, Traffic};
+use crate::failpoint::{Crew, Moment, Shift, Traffic};
 use crate::log::{Done, GroupLog};
 use crate::offload::Offload;
 use crate::raft::{Entry, Group, LogId, Vote};
@@ -31,11 +31,13 @@ const APPEND_BYTES_MAX: usize = 64 << 20;
 pub(crate) struct LogStore {
     log: GroupLog,
     offload: Offload,
+    /// Who is in the group, for failpoints.
+    crew: Crew,
 }
 
 impl LogStore {
     pub(crate) fn new(log: GroupLog, offload: Offload) -> Self {
-        Self { log, offload }
+        Self { log, offload, crew: Crew::default() }
     }
 
     /// Entries from the front of a range, at least one if there is any.
@@ -162,8 +164,12 @@ impl RaftLogStorage<Group> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut traffic = Traffic::default();
-        let entries = entries.into_iter().inspect(|entry| traffic = traffic.and(carried(entry)));
+        let (mut traffic, mut shift) = (Traffic::default(), Shift::default());
+        let entries = entries.into_iter().inspect(|entry| match &entry.payload {
+            EntryPayload::Normal(batch) => traffic = traffic.and(Traffic::of_batch(&batch.0)),
+            EntryPayload::Membership(members) => shift = shift.and(self.crew.next(members)),
+            EntryPayload::Blank => {}
+        });
         let entries: Vec<(u64, Bytes)> =
             entries.map(|entry| (entry.index(), codec::encode_entry(&entry))).collect();
         self.room().await;
@@ -180,6 +186,7 @@ impl RaftLogStorage<Group> for LogStore {
         }
         let flushed: Done = Box::new(move |result| {
             traffic.reaches(Moment::Logged);
+            shift.logged();
             callback.io_completed(result);
         });
         self.log.append(run, flushed);
@@ -193,14 +200,6 @@ impl RaftLogStorage<Group> for LogStore {
     async fn purge(&mut self, up_to: LogId) -> io::Result<()> {
         let point = codec::encode(&up_to);
         self.durably(|log, done| log.purge(up_to.index, point, done)).await
-    }
-}
-
-/// What an entry carries.
-fn carried(entry: &Entry) -> Traffic {
-    match &entry.payload {
-        EntryPayload::Normal(batch) => Traffic::of_batch(&batch.0),
-        EntryPayload::Blank | EntryPayload::Membership(_) => Traffic::default(),
     }
 }
 

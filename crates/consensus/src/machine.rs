@@ -17,7 +17,7 @@ use openraft::{EntryPayload, OptionalSend};
 
 use crate::checkpoint::{self, Builder};
 use crate::codec;
-use crate::failpoint::{Moment, Traffic};
+use crate::failpoint::{Crew, Moment, Traffic};
 use crate::meter::Meter;
 use crate::offload::Offload;
 use crate::raft::{Answers, Entry, Group, LogId, Snapshot, SnapshotMeta, StoredMembership};
@@ -64,6 +64,8 @@ pub(crate) struct Machine {
     roster: Arc<Roster>,
     applied: Option<LogId>,
     membership: StoredMembership,
+    /// Who is in the group, for failpoints.
+    crew: Crew,
 }
 
 impl Machine {
@@ -71,8 +73,9 @@ impl Machine {
     pub(crate) fn new(shard: Shard, roster: Arc<Roster>) -> Self {
         let at = shard.state.mark().map(|mark| mark.meta).unwrap_or_default();
         let cold = shard.checkpoints.cold();
+        let membership = StoredMembership::default();
         let mut machine =
-            Self { shard, cold, roster, applied: None, membership: StoredMembership::default() };
+            Self { shard, cold, roster, applied: None, membership, crew: Crew::default() };
         machine.stand_at(at);
         machine
     }
@@ -84,6 +87,7 @@ impl Machine {
 
     fn stand_at(&mut self, at: checkpoint::Meta) {
         self.applied = at.last_log_id;
+        let _shift = self.crew.next(at.last_membership.membership());
         self.take_membership(at.last_membership);
         if let Some(applied) = self.applied {
             self.shard.state.stands_at(codec::term(applied), applied.index);
@@ -106,6 +110,7 @@ impl Machine {
         let decided = match payload {
             EntryPayload::Blank => Decided::default(),
             EntryPayload::Membership(membership) => {
+                self.crew.next(&membership).committed();
                 self.take_membership(StoredMembership::new(Some(log_id), membership));
                 Decided::default()
             }

@@ -72,6 +72,8 @@ impl Mail {
             let answered = tokio::time::timeout(within, mailbox(shard, letter)).await;
             return answered.map_err(|_late| MailError::NoAnswer);
         }
+        // It may share no group with this node, which has had nothing to say to it so far.
+        self.peers.roster.want(to);
         let mut question = Message::question(shard, Kind::Mail, Bytes::new());
         question.bodies.push(letter);
         let answer = self.peers.link(to).call(Lane::Mail, question, within).await;

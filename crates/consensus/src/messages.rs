@@ -7,7 +7,9 @@ use openraft::raft::StreamAppendError;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
-use crate::raft::{AppendEntriesRequest, DiskId, Entry, LogId, StreamAppendResult, Vote, log_id};
+use crate::raft::{
+    AppendEntriesRequest, DiskId, Entry, LogId, Member, StreamAppendResult, Vote, log_id,
+};
 use crate::witness::Promise;
 
 /// Entries for a follower. Their payloads travel beside the head, as they are stored.
@@ -110,6 +112,9 @@ pub(crate) struct Beat {
     pub(crate) digests: BTreeMap<u16, Vec<DigestAt>>,
     /// The groups that the sender leads and of which the receiver is no member.
     pub(crate) foreign: Vec<Foreign>,
+    /// Every node that a membership has ever named, as far as the sender knows: the receiver need not share a group with
+    /// one to be written to by it.
+    pub(crate) nodes: BTreeMap<u64, Member>,
 }
 
 /// A leader's word that a node is no member of its group.

@@ -45,6 +45,7 @@ pub(crate) type Entry = alias::EntryOf<Group>;
 pub(crate) type Payload = openraft::EntryPayload<BatchBytes, u64, Member>;
 pub(crate) type LogId = alias::LogIdOf<Group>;
 pub(crate) type Vote = alias::VoteOf<Group>;
+pub(crate) type Membership = openraft::Membership<u64, Member>;
 pub(crate) type StoredMembership = alias::StoredMembershipOf<Group>;
 pub(crate) type SnapshotMeta = alias::SnapshotMetaOf<Group>;
 pub(crate) type Snapshot = alias::SmSnapshotOf<Group, Machine>;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec;
+use crate::failpoint::Operation;
 use crate::roster::{Known, Roster};
 use crate::store::{Files, StoreError};
 
@@ -30,7 +31,13 @@ impl Register {
     /// Opens the register of a data directory, and reads what it says; nothing, when it is not there yet.
     pub(crate) fn open(dir: &Path, files: Arc<dyn Files>) -> Result<(Self, Known), StoreError> {
         files.create_dir(dir)?;
-        let is_there = files.list(dir)?.iter().any(|entry| entry.name == NAME);
+        let entries = files.list(dir)?;
+        let has = |name: &str| entries.iter().any(|entry| entry.name == name);
+        let is_there = has(NAME);
+        if has(NAME_NEW) {
+            // Whoever wrote it died before it had its name. It is made anew, and files are only made where there is none.
+            files.remove(&dir.join(NAME_NEW))?;
+        }
         let known = if is_there { read(&dir.join(NAME), &*files)? } else { Known::default() };
         let written = Mutex::new(known.clone());
         Ok((Self { dir: dir.to_owned(), files, written }, known))
@@ -48,7 +55,9 @@ impl Register {
         file.write(&codec::encode(&known))?;
         file.sync()?;
         drop(file);
+        Operation::RosterWritten.reached();
         self.files.rename(&new, &name)?;
+        Operation::RosterNamed.reached();
         self.files.sync_dir(&self.dir)?;
         *written = known;
         Ok(())
@@ -90,6 +99,14 @@ mod tests {
         let again = Roster::new(1, [1; 16], configured(), open().1);
         assert_eq!(again.known(), roster.known());
         assert!(again.has_left(3) && !again.has_left(2) && again.is_settled());
+
+        // Whoever died while it was written leaves a part of it.
+        std::fs::write(dir.path().join(NAME_NEW), b"\x01half").unwrap();
+        let (register, known) = open();
+        assert_eq!(known, roster.known());
+        roster.set_left(2, true);
+        register.keep(&roster).unwrap();
+        assert!(Roster::new(1, [1; 16], configured(), open().1).has_left(2));
 
         std::fs::write(dir.path().join(NAME), b"\x01nonsense").unwrap();
         assert!(Register::open(dir.path(), Arc::new(RealFiles)).is_err(), "nobody guesses");

@@ -4,6 +4,9 @@
 //! them, so nobody speaks with it: it has to come back under a new node id. What is known comes from the groups'
 //! memberships; before there is any, from the configuration, which knows addresses only.
 //!
+//! Nodes tell one another in their beats whom memberships have ever named. So a shard's leader can be written to by one that
+//! shares no group with it; it is dialled when somebody writes to it first ([`Roster::want`]).
+//!
 //! Memberships change while the node runs: [`Roster::watch`] tells whoever keeps links. What they said is kept in a file
 //! of its own ([`crate::register`]), because a directory that was known once stays known when its node has left.
 
@@ -113,6 +116,33 @@ impl Roster {
         introduced.insert(node, address);
         drop(introduced);
         self.tell();
+    }
+
+    /// Every node that a membership has ever named, as far as this node knows.
+    pub(crate) fn nodes(&self) -> BTreeMap<u64, Member> {
+        self.read().nodes.clone()
+    }
+
+    /// Takes in whom another node knows. What this node has from a membership of its own stays.
+    pub(crate) fn hear(&self, nodes: BTreeMap<u64, Member>) {
+        let is_new = {
+            let known = self.read();
+            nodes.keys().any(|node| !known.nodes.contains_key(node))
+        };
+        if is_new {
+            self.change(|known| {
+                for (node, member) in nodes {
+                    known.nodes.entry(node).or_insert(member);
+                }
+            });
+        }
+    }
+
+    /// Somebody here has something to say to a node: from now on it is dialled, wherever it is a member.
+    pub(crate) fn want(&self, node: u64) {
+        let is_peer = self.peers().contains(&node) || node == self.node;
+        let Some(address) = self.address(node).filter(|_| !is_peer) else { return };
+        self.introduce(node, address);
     }
 
     /// Has whoever keeps links look at them again.
@@ -263,6 +293,29 @@ mod tests {
         let disk = [u8::try_from(node).unwrap(); 16];
         let configured = (Shards::new(4).unwrap(), configured);
         Roster::new(node, disk, configured, Known::default())
+    }
+
+    #[test]
+    fn whom_others_know_is_known_and_dialled_when_it_is_wanted() {
+        let (one, two) = (roster(1), roster(2));
+        record_at(&two, 7, 4, 4);
+        one.want(4);
+        assert_eq!(one.peers(), [2, 3], "nobody knows where it is");
+        one.hear(two.nodes());
+        assert_eq!((one.address(4).as_deref(), one.peers()), (Some("old-4:1"), vec![2, 3]));
+        assert_eq!(one.disk_of(4), Some([4; 16]), "with another directory it is turned away");
+        let mut changes = one.watch();
+        one.want(4);
+        assert!(changes.has_changed().unwrap());
+        assert_eq!(one.peers(), [2, 3, 4]);
+        changes.mark_unchanged();
+        one.want(4);
+        one.hear(two.nodes());
+        assert!(!changes.has_changed().unwrap(), "nothing is new");
+        // A membership of its own weighs more than hearsay.
+        record_at(&two, 9, 4, 9);
+        one.hear(two.nodes());
+        assert_eq!(one.disk_of(4), Some([4; 16]));
     }
 
     fn record(roster: &Roster, node: u64, disk: u8) {

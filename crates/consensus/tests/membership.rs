@@ -9,7 +9,11 @@
 
 mod support;
 
-use consensus::{Change, ChangeError, CheckpointOptions, StopReason};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::{Change, ChangeError, CheckpointOptions, Mailbox, StopReason};
 use support::{
     Cluster, NOON, account, answers, batch, eventually, key, open, soon, transfer, until,
 };
@@ -270,11 +274,36 @@ async fn until_changing(cluster: &Cluster, node: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_share_no_group_write_to_each_other() {
+    let mut cluster = Cluster::new(3, 2).await;
+    holds("node 2 leads", async || cluster.change(1, Change::Lead { node: 2 }).await.is_ok()).await;
+    cluster.remove(1, 1).await;
+    eventually("its replica ends", || cluster.nodes[&1].node.replica(1).is_none()).await;
+    // Nobody has ever told node 1 of this one: it is in no topology of its, and in no group of its.
+    cluster.join(4).await.unwrap();
+    cluster.add_voter(1, 4).await;
+    for node in [1, 4] {
+        let mailbox: Mailbox = Arc::new(|_, letter| Box::pin(std::future::ready(letter)));
+        cluster.nodes[&node].node.read_mail(mailbox);
+    }
+    for (from, to, shard) in [(1, 4, 1), (4, 1, 0)] {
+        let mail = cluster.nodes[&from].node.mail();
+        holds("a letter is answered", async || {
+            let letter = Bytes::from_static(b"letter");
+            mail.send(to, shard, letter.clone(), Duration::from_secs(1)).await == Ok(letter)
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drained_node_leads_nothing_until_it_is_undrained() {
     let mut cluster = cluster(3).await;
     history(&cluster, 10, 5).await;
     lead(&cluster, 1).await;
-    assert!(cluster.nodes[&1].node.set_drained(true).await.unwrap());
+    // Nodes that have just come have heard no clock but their own yet, and are no heirs.
+    holds("it is drained", async || cluster.nodes[&1].node.set_drained(true).await == Ok(true))
+        .await;
     assert!(!cluster.nodes[&1].node.set_drained(true).await.unwrap(), "it is drained already");
     until(&cluster.replica(1, 0), |now| now.leader.is_some_and(|leader| leader != 1)).await;
     let wants = Change::Lead { node: 1 };

@@ -208,6 +208,8 @@ impl fmt::Display for Failure {
     }
 }
 
+impl std::error::Error for Failure {}
+
 impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Self {
         let exit = error.exit_code();
@@ -244,8 +246,9 @@ impl From<client::Error> for Failure {
 }
 
 impl From<anyhow::Error> for Failure {
+    /// One that was a failure of ours all along stays what it is.
     fn from(error: anyhow::Error) -> Self {
-        Self::internal(format!("{error:#}"))
+        error.downcast().unwrap_or_else(|error| Self::internal(format!("{error:#}")))
     }
 }
 
@@ -279,6 +282,8 @@ mod tests {
         assert_eq!(Failure::verdict(Verdict::Crashed, "").exit(), 255);
         assert_eq!(Failure::slo_missed("").exit(), 99);
         assert_eq!(Failure::from(anyhow::anyhow!("a").context("b")).message(), "b: a");
+        let usage = anyhow::Error::from(Failure::usage("a")).context("b");
+        assert_eq!(Failure::from(usage), Failure::usage("a"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A cluster of real processes that grows and shrinks under load, and loses nothing.
+//! A cluster of real processes that grows and shrinks while the bench runs, and loses nothing.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,94 +11,84 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::Instant;
 
-use client::{AccountId, Amount, Client, Currency, Freshness, Money, Request};
-use ledger::Shards;
 use serde_json::Value;
 
 use support::{Cluster, until};
 
 const SHARDS: u16 = 4;
 
-/// The longest time without an acknowledgement: an election, and what the machine's other work adds.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long the bench asks for: longer than all that is done meanwhile.
+const LOAD_FOR: &str = "60s";
 
-/// What one payer saw.
-struct Paid {
-    payee: AccountId,
-    acknowledged: u64,
-    longest_pause: Duration,
-}
+/// The longest time for which a shard may answer nobody: an election, and what the machine's other work adds.
+const OBJECTIVE: &str = "pause_max<=5s";
 
-/// Payers that each pay one payee of their shard, again and again, each payment under its own key until it is known.
+/// The bench itself, which knows of the cluster one gateway's address.
 struct Load {
-    ends: Arc<AtomicBool>,
-    acknowledged: Arc<AtomicU64>,
-    payers: Vec<JoinHandle<Paid>>,
+    bench: Child,
+    said: PathBuf,
 }
 
 impl Load {
-    fn begin(endpoint: &str) -> Self {
-        let (ends, acknowledged) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let payers = (0..SHARDS).map(|shard| {
-            let (endpoint, ends) = (format!("http://{endpoint}"), Arc::clone(&ends));
-            let acknowledged = Arc::clone(&acknowledged);
-            std::thread::spawn(move || {
-                let runtime =
-                    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(pay(&endpoint, shard, &ends, &acknowledged))
-            })
-        });
-        let payers = payers.collect();
-        Self { ends, acknowledged, payers }
+    fn begin(cluster: &Cluster) -> Self {
+        let said = cluster.home.path().join("bench.log");
+        let words = format!(
+            "bench transfer-uniform --cluster {} --shards {SHARDS} --cross 50% --duration {LOAD_FOR} --accounts 200 \
+             --connections 2 --batch 20 --alone --slo {OBJECTIVE} --out run",
+            cluster.endpoint
+        );
+        let mut command = cluster.command(&words);
+        command.stdout(Stdio::null()).stderr(File::create(&said).unwrap());
+        Self { bench: command.spawn().unwrap(), said }
     }
 
-    /// Waits until more payments have been made: the load is alive.
-    fn goes_on(&self) {
-        let before = self.acknowledged.load(Ordering::Relaxed);
+    /// Waits until a second has passed in which money was moved: the load is alive.
+    fn goes_on(&mut self) {
+        let before = self.seconds().len();
         until("the load goes on", || {
-            (self.acknowledged.load(Ordering::Relaxed) > before + 20).then_some(())
+            let ended = self.bench.try_wait().unwrap();
+            assert_eq!(ended, None, "the bench has ended: {}", self.log());
+            self.seconds().iter().skip(before).any(|posted| *posted > 0).then_some(())
         });
     }
 
-    fn end(self) -> Vec<Paid> {
-        self.ends.store(true, Ordering::Relaxed);
-        self.payers.into_iter().map(|payer| payer.join().unwrap()).collect()
+    /// What was posted in each second so far.
+    fn seconds(&self) -> Vec<u64> {
+        let posted = |line: &str| {
+            let (_, rest) = line.split_once(" s  posted ")?;
+            rest.trim_start().split_once("/s")?.0.parse().ok()
+        };
+        self.log().lines().filter_map(posted).collect()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.said).unwrap()
+    }
+
+    /// Waits for the verdict.
+    fn end(mut self, cluster: &Cluster) -> Value {
+        assert_eq!(
+            self.bench.try_wait().unwrap(),
+            None,
+            "--duration {LOAD_FOR} is not long enough"
+        );
+        let status = until("the bench has its verdict", || self.bench.try_wait().unwrap());
+        assert!(status.success(), "{status}: {}", self.log());
+        let summary = cluster.home.path().join("run/summary.json");
+        serde_json::from_slice(&std::fs::read(summary).unwrap()).unwrap()
     }
 }
 
-async fn pay(endpoint: &str, shard: u16, ends: &AtomicBool, acknowledged: &AtomicU64) -> Paid {
-    let client = Client::connect_lazy(endpoint).unwrap().with_timeout(Duration::from_secs(60));
-    let yuan = Currency::from_code("CNY").unwrap();
-    let slot = Shards::new(SHARDS).unwrap().first_slot(shard);
-    let [payer, payee] = [1_u128, 2].map(|number| AccountId::in_slot(number << 16, slot));
-    let rich = Amount::from_minor(1_000_000_000).unwrap();
-    for (account, opening) in [(payer, Some(rich)), (payee, None)] {
-        let mut open = Request::open_account(yuan).with_account(account);
-        if let Some(opening) = opening {
-            open = open.with_opening(opening);
-        }
-        client.send(&open).await.unwrap();
+impl Drop for Load {
+    fn drop(&mut self) {
+        drop(self.bench.kill());
+        drop(self.bench.wait());
     }
-    let one = Money::minor(1, yuan).unwrap();
-    let (mut count, mut longest_pause, mut last) = (0, Duration::ZERO, Instant::now());
-    while !ends.load(Ordering::Relaxed) {
-        let request = Request::transfer(payer, payee, one);
-        // Whatever is not known yet is asked for again, under the same key.
-        while let Err(error) = client.send(&request).await {
-            assert!(error.is_retryable(), "{error}");
-        }
-        longest_pause = longest_pause.max(last.elapsed());
-        last = Instant::now();
-        count += 1;
-        acknowledged.fetch_add(1, Ordering::Relaxed);
-    }
-    Paid { payee, acknowledged: count, longest_pause }
 }
 
 /// `paycore cluster …` with the newest topology.
@@ -158,9 +148,10 @@ fn agree(cluster: &Cluster) {
 }
 
 #[test]
-fn from_one_node_to_five_and_back_to_three_under_load_and_nothing_is_lost() {
+fn from_one_node_to_five_and_back_to_three_while_the_bench_runs_and_nothing_is_lost() {
     let mut cluster = Cluster::start_of("dev-1.toml", SHARDS, "");
-    let load = Load::begin(&cluster.endpoint);
+    let began = Instant::now();
+    let mut load = Load::begin(&cluster);
     load.goes_on();
 
     for node in [2, 3] {
@@ -211,17 +202,18 @@ fn from_one_node_to_five_and_back_to_three_under_load_and_nothing_is_lost() {
     let (code, _, err) = cluster.run(&refused);
     assert!(code == 3 && err.contains("REPLICATION_AT_RISK"), "{code}: {err}");
 
-    let paid = load.end();
-    agree(&cluster);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    for Paid { payee, acknowledged, longest_pause } in paid {
-        eprintln!("{acknowledged} payments, the longest pause {longest_pause:?}");
-        let account = runtime.block_on(async {
-            let client = Client::connect_lazy(format!("http://{}", cluster.endpoint)).unwrap();
-            client.account(payee, Freshness::Linearizable).await.unwrap()
-        });
-        let available = u64::try_from(account.available).unwrap();
-        assert_eq!(available, acknowledged, "none lost, none doubled");
-        assert!(longest_pause <= PAUSE_MAX, "{longest_pause:?} without an acknowledgement");
+    let operated = began.elapsed();
+    let summary = load.end(&cluster);
+    let longest = summary["pause_max_us"].as_u64().unwrap() / 1_000;
+    let posted = &summary["posted"];
+    eprintln!("operated for {operated:?}; {posted} payments, the longest pause {longest} ms");
+    let verdict = &summary["verdict"];
+    assert_eq!(verdict["ok"], true, "{verdict}");
+    // Both trial balances were drawn up: the bench's own, and that of the live audit.
+    for claim in ["trial balance of every shard", "by the live audit, the books"] {
+        let checks = verdict["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["claim"].as_str().unwrap().contains(claim));
+        assert_eq!(check.unwrap()["facts"], SHARDS, "{verdict}");
     }
+    agree(&cluster);
 }

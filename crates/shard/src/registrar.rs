@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a change that was reported may take to come back over a shard's channel.
 const RETURN_MAX: Duration = Duration::from_secs(5);
-const RETURN_LOOK: Duration = Duration::from_millis(20);
+const RETURN_LOOK: Duration = Duration::from_millis(100);
 
 /// What tells the meta group of a node.
 #[derive(Clone)]
@@ -71,9 +71,11 @@ impl Registrar {
             return Some(true);
         }
         let retired = Record::Node(NodeRecord { is_retired: true, ..record });
-        let _read = self.say(&BTreeMap::from([(Name::Node(node), retired)])).await;
+        let report = BTreeMap::from([(Name::Node(node), retired)]);
+        // Refused as long as a shard's leader has not reported that the node keeps nothing of it.
         let comes_back = async {
             while self.known(node).is_none_or(|record| !record.is_retired) {
+                let _read = self.say(&report).await;
                 tokio::time::sleep(RETURN_LOOK).await;
             }
         };

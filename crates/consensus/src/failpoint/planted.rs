@@ -1,5 +1,7 @@
 //! Failpoints that are there.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -7,7 +9,8 @@ use ledger::batch::{BATCH_HEAD_BYTES, get_record, records};
 use ledger::{Command, Message};
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::{Moment, Part, Step};
+use super::{Moment, Operation, Part, Step};
+use crate::raft::Membership;
 
 /// Where files say who is to die, and what this process is called there.
 static ORDERS: LazyLock<Option<(PathBuf, String)>> = LazyLock::new(|| {
@@ -45,13 +48,96 @@ impl Traffic {
 
     /// It has come to a step: who is to die there does.
     pub fn reaches(self, moment: Moment) {
-        let Some(part) = self.part else { return };
-        let Some((dir, name)) = &*ORDERS else { return };
-        let step = Step { part, moment };
-        let is_meant = |file: String| std::fs::remove_file(dir.join(file)).is_ok();
-        if is_meant(step.to_string()) || is_meant(format!("{step}@{name}")) {
-            die();
+        if let Some(part) = self.part {
+            strike(&Step { part, moment });
         }
+    }
+}
+
+impl Operation {
+    /// The step is reached: who is to die there does.
+    pub fn reached(self) {
+        strike(&self);
+    }
+}
+
+/// Who is in a group, by its newest entry that says so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Crew {
+    learners: BTreeSet<u64>,
+    is_joint: bool,
+}
+
+impl Crew {
+    /// Takes in an entry's membership, and says what it changes.
+    pub(crate) fn next(&mut self, membership: &Membership) -> Shift {
+        let after = Self {
+            learners: membership.learner_ids().collect(),
+            is_joint: membership.get_joint_config().len() > 1,
+        };
+        let before = std::mem::replace(self, after);
+        let kind = if self.is_joint {
+            Kind::Joint
+        } else if before.is_joint {
+            Kind::Uniform
+        } else if self.learners.is_superset(&before.learners) && !self.learners.is_empty() {
+            Kind::Learner
+        } else {
+            Kind::Removal
+        };
+        Shift { kind: Some(kind) }
+    }
+}
+
+/// What an entry changes about who is in a group; of several, the one that comes last in a change of its members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shift {
+    kind: Option<Kind>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Learner,
+    Joint,
+    Uniform,
+    Removal,
+}
+
+impl Shift {
+    /// What two runs of entries change.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { kind: self.kind.max(other.kind) }
+    }
+
+    /// This node's log has it.
+    pub(crate) fn logged(self) {
+        let step = self.kind.map(|kind| match kind {
+            Kind::Learner => Operation::LearnerLogged,
+            Kind::Joint => Operation::JointLogged,
+            Kind::Uniform => Operation::UniformLogged,
+            Kind::Removal => Operation::RemovalLogged,
+        });
+        step.into_iter().for_each(Operation::reached);
+    }
+
+    /// A majority has it.
+    pub(crate) fn committed(self) {
+        let step = self.kind.map(|kind| match kind {
+            Kind::Learner => Operation::LearnerCommitted,
+            Kind::Joint => Operation::JointCommitted,
+            Kind::Uniform => Operation::UniformCommitted,
+            Kind::Removal => Operation::RemovalCommitted,
+        });
+        step.into_iter().for_each(Operation::reached);
+    }
+}
+
+/// Dies, if a file says that this process is to die at this step.
+fn strike(step: &impl Display) {
+    let Some((dir, name)) = &*ORDERS else { return };
+    let is_meant = |file: String| std::fs::remove_file(dir.join(file)).is_ok();
+    if is_meant(step.to_string()) || is_meant(format!("{step}@{name}")) {
+        die();
     }
 }
 

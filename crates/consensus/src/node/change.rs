@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::{Node, Site};
 use crate::desk::Host;
+use crate::failpoint::Operation;
 use crate::raft::{DiskId, Member};
 use crate::roster::TurnedAway;
 use crate::transport::Lane;
@@ -215,10 +216,14 @@ impl Site {
         if node != self.config.node_id {
             self.peers.roster.introduce(node, address);
         }
+        Operation::LearnerIntroduced.reached();
         let disk = self.reach(node).await?;
+        Operation::LearnerReached.reached();
         let address = self.peers.roster.address(node).ok_or(ChangeError::Unreachable(node))?;
         let members = BTreeMap::from([(node, Member { address, disk })]);
-        commit(host, ChangeMembers::AddNodes(members)).await
+        let added = commit(host, ChangeMembers::AddNodes(members)).await?;
+        Operation::LearnerMade.reached();
+        Ok(added)
     }
 
     /// Whether a member that can be reached is who it was.
@@ -269,7 +274,9 @@ impl Site {
             return Ok(WAS_SO);
         }
         self.is_safe(&voters)?;
-        commit(host, ChangeMembers::ReplaceAllVoters(voters)).await
+        let changed = commit(host, ChangeMembers::ReplaceAllVoters(voters)).await?;
+        Operation::VotersMade.reached();
+        Ok(changed)
     }
 
     /// Whether a majority of these voters is alive.
@@ -300,11 +307,14 @@ impl Site {
             return Err(ChangeError::MustNotLead(node));
         }
         now.is_close(node)?;
+        Operation::LeadAsked.reached();
         let stopped = |_| ChangeError::Unknown;
         host.raft.trigger().transfer_leader(node).await.map_err(stopped)?;
         // Should it not take over, an election will find somebody; then this may be asked for again.
         let led = timeout(LEAD_MAX, led_by(host, node)).await;
-        led.unwrap_or(Err(ChangeError::Unknown))
+        let led = led.unwrap_or(Err(ChangeError::Unknown))?;
+        Operation::LeadSeen.reached();
+        Ok(led)
     }
 }
 
@@ -332,7 +342,9 @@ async fn remove(host: &Host, now: &Now, node: u64) -> Result<Changed, ChangeErro
     if !now.members.contains_key(&node) {
         return Ok(WAS_SO);
     }
-    commit(host, ChangeMembers::RemoveNodes(BTreeSet::from([node]))).await
+    let removed = commit(host, ChangeMembers::RemoveNodes(BTreeSet::from([node]))).await?;
+    Operation::RemovalMade.reached();
+    Ok(removed)
 }
 
 /// Commits a change, both halves of it. Who stops voting stays a learner, so that it hears of it.

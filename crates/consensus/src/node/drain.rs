@@ -10,6 +10,7 @@ use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 
 use super::{Node, Site};
+use crate::failpoint::Operation;
 use crate::stop::StopReason;
 use crate::store::{Files, StoreError};
 use crate::transport::Lane;
@@ -43,6 +44,12 @@ impl Node {
         if is_drained && let Some(shard) = site.without_heir() {
             return Err(DrainError::NoHeir(shard));
         }
+        let (asked, kept) = if is_drained {
+            (Operation::DrainAsked, Operation::DrainWritten)
+        } else {
+            (Operation::UndrainAsked, Operation::UndrainWritten)
+        };
+        asked.reached();
         let (files, path) = (Arc::clone(&site.parts.files), site.drain_file());
         let dir = site.config.data_dir.clone();
         let written = site.offload.run(move || mark(&*files, (&dir, &path), is_drained)).await;
@@ -50,6 +57,7 @@ impl Node {
             tracing::error!(%error, "the mark of a drained node");
             DrainError::NotKept
         })?;
+        kept.reached();
         Ok(site.desk.is_drained.send_replace(is_drained) != is_drained)
     }
 }

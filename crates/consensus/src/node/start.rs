@@ -16,6 +16,7 @@ use crate::checkpoint::Keeper;
 use crate::codec;
 use crate::config::NodeConfig;
 use crate::desk::Host;
+use crate::failpoint::Operation;
 use crate::leadership::{self, Leadership};
 use crate::log_store::LogStore;
 use crate::machine::{Machine, Shard};
@@ -53,6 +54,7 @@ impl Node {
         tokio::spawn(follow);
         site.watch_space();
         site.recall_drain().await?;
+        Operation::StartRecalled.reached();
         let is_new = site.log.groups().is_empty() && site.peers.roster.is_settled();
         if !is_new {
             site.recollect().await?;
@@ -75,6 +77,7 @@ impl Node {
         if let Some(calls) = calls {
             tokio::spawn(tenancy::run(Arc::clone(site), calls));
         }
+        Operation::StartRunning.reached();
         Ok(())
     }
 

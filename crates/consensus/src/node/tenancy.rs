@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::Site;
 use super::open::{OpenError, open_shard};
 use crate::desk::Call;
+use crate::failpoint::Operation;
 use crate::log_store::LogStore;
 use crate::machine::Shard;
 use crate::messages::Foreign;
@@ -53,6 +54,7 @@ impl Site {
         if self.desk.host(group).is_some() {
             return Ok(());
         }
+        Operation::JoinCalled.reached();
         let (config, log, parts) = (self.config.clone(), self.log.clone(), self.parts.clone());
         let around = (self.offload, self.stop.clone());
         let opening = move || open_shard(&config, &log, &parts, (group, &around));
@@ -61,13 +63,17 @@ impl Site {
             Err(error) => return Err(self.refuse(opened_badly(group, &error))),
         };
         tracing::info!(node = self.config.node_id, group, "joins a group");
+        Operation::JoinOpened.reached();
         let raft = Box::pin(self.build_group(log.clone(), shard.clone())).await?;
+        Operation::JoinBuilt.reached();
         if let Some(mark) = shard.state.mark() {
             self.peers.roster.record(group, &mark.meta.last_membership);
         }
         self.peers.roster.set_left(group, false);
         self.keep_roster().await?;
+        Operation::JoinKept.reached();
         self.run_group(raft, log, shard);
+        Operation::JoinRunning.reached();
         Ok(())
     }
 
@@ -80,10 +86,13 @@ impl Site {
             return Ok(());
         }
         tracing::info!(node = self.config.node_id, group, "leaves a group");
+        Operation::LeaveTold.reached();
         cover(&replica).await;
+        Operation::LeaveCovered.reached();
         self.desk.trace(group);
         self.peers.roster.set_left(group, true);
         self.keep_roster().await?;
+        Operation::LeaveKept.reached();
 
         self.desk.close(group);
         self.change_replicas(|replicas| {
@@ -93,8 +102,11 @@ impl Site {
         if let Err(error) = replica.host.raft.shutdown().await {
             tracing::error!(group, %error, "a group did not end well");
         }
+        Operation::LeaveEnded.reached();
         let (log, shard) = (replica.keeper.log.clone(), replica.host.shard.clone());
-        self.let_log_go(log, &shard).await
+        self.let_log_go(log, &shard).await?;
+        Operation::LeavePurged.reached();
+        Ok(())
     }
 
     /// Purges what the newest checkpoint covers: nobody else will, and it would keep the node's log from shrinking.

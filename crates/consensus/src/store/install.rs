@@ -21,6 +21,7 @@ use super::{
     pages::{self, FRAME_HEAD_LEN, Generation, PagesWriter},
     snapshot,
 };
+use crate::failpoint::Operation;
 
 const DIR_NAME: &str = "incoming";
 const OFFER_NAME: &str = "OFFER";
@@ -142,7 +143,9 @@ impl Install<'_> {
         let mut manifest = state.manifest.clone();
         manifest.checkpoints = vec![checkpoint.clone()];
         state.installs = state.installs.saturating_add(1);
+        Operation::SnapshotInstalled.reached();
         self.checkpoints.publish(state, manifest, volumes)?;
+        Operation::SnapshotNamed.reached();
         if let Err(error) = files::remove_tree(&*parts.files, &self.dir) {
             tracing::warn!(%error, "a received snapshot stays until the next one");
         }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::chaos::Blow;
 use super::slo::Objective;
+use crate::cli::options::{Credentials, reach};
+use crate::config::Flag;
 use crate::output::duration;
 
 /// Puts load on a cluster through its public door, then proves that nothing was lost or doubled.
@@ -23,9 +25,15 @@ pub(crate) struct Args {
     /// is said.
     #[arg(long, value_name = "NODES", value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(super) spawn: Option<u8>,
-    /// Use a cluster that is there: its gateway's gRPC address.
-    #[arg(long, value_name = "ADDR", conflicts_with = "spawn")]
+    /// Use a cluster that is there: one of its gateways' gRPC doors. Certificates and key are those of the settings. Only
+    /// an operator's key will do: accounts are opened with money in them, and the books are audited.
+    #[arg(long, value_name = "URL", conflicts_with = "spawn")]
     pub(super) cluster: Option<String>,
+    #[command(flatten)]
+    pub(super) credentials: Credentials,
+    /// With --cluster: nobody else moves money there meanwhile, so that the trial balance of every shard is drawn up too.
+    #[arg(long, requires = "cluster")]
+    pub(super) alone: bool,
     /// How many shards the cluster has.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(super) shards: u16,
@@ -77,9 +85,19 @@ pub(crate) struct Args {
     /// The run's folder. A new one in `runs` if nothing is said.
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
-    /// What must be reached, such as `p99<=100ms,posted_per_s>=150000`.
+    /// What must be reached, such as `p99<=100ms,pause_max<=5s,posted_per_s>=150000`.
     #[arg(long, value_name = "EXPR", value_delimiter = ',')]
     pub(super) slo: Vec<Objective>,
+}
+
+impl Args {
+    /// The flags that are settings too, of a run that speaks to a cluster for a person.
+    pub(crate) fn flags(&self) -> Option<Vec<Flag>> {
+        let endpoint = self.cluster.as_ref()?;
+        Some(
+            std::iter::once(reach("--cluster", endpoint)).chain(self.credentials.flags()).collect(),
+        )
+    }
 }
 
 /// What is done.

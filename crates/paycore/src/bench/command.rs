@@ -19,7 +19,7 @@ const INTERRUPTED: u8 = 130;
 /// # Errors
 /// When the run could not be made, broke a claim, could not be judged, or missed an objective.
 pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), exit::Failure> {
-    let plan = Plan::of(args)?;
+    let plan = Plan::of(args, &around.settings.client)?;
     let files = Files::create(args.out.as_deref(), &flag(&plan.workload))?;
     let program = std::env::current_exe().context("where this program is")?;
     let stage = Stage { plan: &plan, files: &files, screen: around.screen, program: &program };

@@ -12,9 +12,12 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::header::{CONTENT_TYPE, HeaderValue, TE};
 use http::{HeaderMap, Method, Request, Uri};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tonic::Status;
+
+use super::gate::Gate;
 
 /// How long a connection may take to be made: on loopback and in one data centre, far too long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -74,12 +77,14 @@ pub(super) struct MethodHead {
 }
 
 impl MethodHead {
-    /// The head of a method, such as `/paycore.v1.Payments/Transfer`, at `host:port`.
-    pub(super) fn new(address: &str, path: &str) -> anyhow::Result<Self> {
-        let uri = Uri::builder().scheme("http").authority(address).path_and_query(path).build()?;
+    /// The head of a method, such as `/paycore.v1.Payments/Transfer`, at a door.
+    pub(super) fn new(gate: &Gate, path: &str) -> anyhow::Result<Self> {
+        let (scheme, address) = (gate.scheme(), gate.address());
+        let uri = Uri::builder().scheme(scheme).authority(address).path_and_query(path).build()?;
         let mut head = Request::new(());
         *head.method_mut() = Method::POST;
         *head.uri_mut() = uri;
+        head.headers_mut().clone_from(gate.shown());
         head.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
         head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         Ok(Self { head })
@@ -87,20 +92,31 @@ impl MethodHead {
 }
 
 impl Channel {
-    /// Connects to `host:port`. Must be called within a `LocalSet`: the connection's task stays on this thread.
-    pub(super) async fn connect(address: &str) -> anyhow::Result<Self> {
-        let connecting = async {
-            let tcp = TcpStream::connect(address).await?;
+    /// Connects to a door. Must be called within a `LocalSet`: the connection's task stays on this thread.
+    pub(super) async fn connect(gate: &Gate) -> anyhow::Result<Self> {
+        // On the heap: a TLS handshake is large, and everything that makes a call would grow by it.
+        let connecting = Box::pin(async {
+            let tcp = TcpStream::connect(gate.address()).await?;
             tcp.set_nodelay(true)?;
-            let mut builder = h2::client::Builder::new();
-            builder
-                .initial_window_size(WINDOW_BYTES)
-                .initial_connection_window_size(WINDOW_BYTES)
-                .max_frame_size(HTTP_FRAME_BYTES)
-                .enable_push(false);
-            anyhow::Ok(builder.handshake::<_, Bytes>(tcp).await?)
-        };
-        let (requests, connection) = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await??;
+            match gate.tls() {
+                None => Self::over(tcp).await,
+                Some((tls, name)) => Self::over(tls.connect(name.clone(), tcp).await?).await,
+            }
+        });
+        tokio::time::timeout(CONNECT_TIMEOUT, connecting).await?
+    }
+
+    async fn over<S>(stream: S) -> anyhow::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let mut builder = h2::client::Builder::new();
+        builder
+            .initial_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .max_frame_size(HTTP_FRAME_BYTES)
+            .enable_push(false);
+        let (requests, connection) = builder.handshake::<_, Bytes>(stream).await?;
         // Its end is seen by every call that is open on it.
         let driver = tokio::task::spawn_local(async move { drop(connection.await) });
         Ok(Self { requests, driver })

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
+use super::gate::Gate;
 use super::grpc::{CallError, Channel, MethodHead};
 
 /// How long a call may go unanswered before its connection counts as dead: the gateway answers everything within its
@@ -18,19 +19,19 @@ pub(super) const RECONNECT_AFTER: Duration = Duration::from_millis(50);
 /// A connection for single calls, shared by its callers.
 #[derive(Debug)]
 pub(super) struct Lane {
-    address: String,
+    gate: Gate,
     channel: Mutex<Option<Rc<Channel>>>,
 }
 
 impl Lane {
-    /// A connection to `host:port`, made when it is first used.
-    pub(super) fn to(address: &str) -> Rc<Self> {
-        Rc::new(Self { address: address.to_owned(), channel: Mutex::new(None) })
+    /// A connection to a door, made when it is first used.
+    pub(super) fn to(gate: &Gate) -> Rc<Self> {
+        Rc::new(Self { gate: gate.clone(), channel: Mutex::new(None) })
     }
 
     /// The head of every call of a method.
     pub(super) fn method(&self, path: &str) -> anyhow::Result<MethodHead> {
-        MethodHead::new(&self.address, path)
+        MethodHead::new(&self.gate, path)
     }
 
     /// One message there, one back.
@@ -59,7 +60,7 @@ impl Lane {
             return Ok(Rc::clone(channel));
         }
         *held = None;
-        let channel = Rc::new(Channel::connect(&self.address).await?);
+        let channel = Rc::new(Channel::connect(&self.gate).await?);
         *held = Some(Rc::clone(&channel));
         Ok(channel)
     }

@@ -19,6 +19,7 @@ use super::codes::Codes;
 use super::history::Calls;
 use super::intents::Intents;
 use super::keys::Keys;
+use super::pauses::Pauses;
 use super::plan::Until;
 use super::tally::Tally;
 use super::template::{Template, Transfer};
@@ -80,6 +81,8 @@ pub(super) struct Item {
     pub(super) start: u64,
     /// Whether an earlier attempt may have been carried out.
     pub(super) may_be_done: bool,
+    /// The shard at which it begins.
+    home: u16,
 }
 
 /// What there is to do for a connection that asks.
@@ -117,6 +120,7 @@ pub(super) struct Load {
     pub(super) calls: Calls,
     pub(super) clock: Clock,
     pace: Pace,
+    pauses: Pauses,
     told: Vec<u64>,
     retries: BinaryHeap<Reverse<(u64, Item)>>,
     open: u64,
@@ -146,6 +150,7 @@ impl Load {
             calls,
             clock,
             pace,
+            pauses: Pauses::of(intents.shards),
             told: Vec::new(),
             retries: BinaryHeap::new(),
             open: 0,
@@ -248,8 +253,10 @@ impl Load {
         self.keys.sent(n, now_ms);
         self.told.push(Ending::Unknown.to_u64());
         self.calls.begin(n, now);
+        let home = self.home(n);
+        self.pauses.begun(home, start);
         self.open = self.open.saturating_add(1);
-        Item { n, start, may_be_done: false }
+        Item { n, start, may_be_done: false, home }
     }
 
     /// Takes an answer to a request.
@@ -291,6 +298,7 @@ impl Load {
     fn end(&mut self, item: Item, ending: Ending, now: u64) {
         self.open = self.open.saturating_sub(1);
         self.calls.end(item.n, ending, now);
+        self.pauses.ended(item.home, now);
         let told = usize::try_from(item.n).ok().and_then(|n| self.told.get_mut(n));
         *told.expect("it was begun") = ending.to_u64();
         match ending {
@@ -314,6 +322,12 @@ impl Load {
         while let Some(Reverse((_, item))) = self.retries.pop() {
             self.hand_back(item, code, now);
         }
+        self.tally.pause_max_us = self.pauses.longest() / 1_000;
+    }
+
+    /// The shard at which a request begins. Where there is one, nothing has to be worked out.
+    fn home(&self, n: u64) -> u16 {
+        if self.intents.shards < 2 { 0 } else { self.intents.shard(self.intents.wanted(n).debit) }
     }
 
     /// How many requests were made.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::args::{Args, Door, KeyOrder, Store, Workload};
 use super::chaos::Blow;
+use super::gate::Gate;
 use super::history::CALLS_MAX;
+use crate::config::settings::Client;
 use crate::exit;
 
 /// How long a run makes requests when nothing is said.
@@ -51,7 +53,7 @@ pub(super) struct Plan {
 }
 
 /// Where the load goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Target {
     /// A cluster of the run's own.
     Spawn {
@@ -60,8 +62,13 @@ pub(super) enum Target {
         /// What they keep their checkpoints in.
         store: Store,
     },
-    /// A gateway that is there, as `host:port`.
-    Cluster(String),
+    /// A cluster that is there.
+    Cluster {
+        /// One of its gateways.
+        gate: Gate,
+        /// Whether nobody else moves money there while the run goes on.
+        is_alone: bool,
+    },
 }
 
 /// When requests end.
@@ -74,11 +81,11 @@ pub(super) enum Until {
 }
 
 impl Plan {
-    /// Fills in what the flags leave open.
+    /// Fills in what the flags leave open; the settings say how a cluster is reached that is there.
     ///
     /// # Errors
-    /// When flags do not go together.
-    pub(super) fn of(args: &Args) -> Result<Self, exit::Failure> {
+    /// When flags do not go together, or certificates cannot be read.
+    pub(super) fn of(args: &Args, settings: &Client) -> Result<Self, exit::Failure> {
         let single = args.workload == Workload::TransferSingle;
         let door = args.door.unwrap_or(if single { Door::Unary } else { Door::Session });
         let one_each = single || door == Door::Unary;
@@ -100,7 +107,7 @@ impl Plan {
         check_cross(args)?;
         Ok(Self {
             workload: args.workload,
-            target: target(args),
+            target: target(args, settings)?,
             shards: args.shards,
             until,
             accounts: args.accounts,
@@ -136,10 +143,10 @@ fn check_cross(args: &Args) -> Result<(), exit::Failure> {
     Ok(())
 }
 
-fn target(args: &Args) -> Target {
-    let Some(address) = &args.cluster else {
-        return Target::Spawn { nodes: args.spawn.unwrap_or(3), store: args.store };
-    };
-    let bare = address.strip_prefix("http://").unwrap_or(address);
-    Target::Cluster(bare.trim_end_matches('/').to_owned())
+fn target(args: &Args, settings: &Client) -> Result<Target, exit::Failure> {
+    if args.cluster.is_none() {
+        return Ok(Target::Spawn { nodes: args.spawn.unwrap_or(3), store: args.store });
+    }
+    let gate = Gate::of(settings).map_err(|why| exit::Failure::config(format!("{why:#}")))?;
+    Ok(Target::Cluster { gate, is_alone: args.alone })
 }

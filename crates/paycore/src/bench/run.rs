@@ -17,6 +17,7 @@ use super::chaos;
 use super::cluster::Cluster;
 use super::environment::Environment;
 use super::files::Files;
+use super::gate::Gate;
 use super::grpc::MethodHead;
 use super::history::{self, Books, Calls, Told};
 use super::intents::Intents;
@@ -29,11 +30,13 @@ use super::process::Usage;
 use super::record::RunRecord;
 use super::replays;
 use super::session::{self, Manner};
-use super::statements::{self, Keep, Whose};
+use super::statements::{self, Keep, Reader, Whose};
 use super::summary::{Cost, LOADER, Summary};
 use super::tally::Tally;
+use super::trial::Before;
 use super::unary;
 use super::watch::{self, Seen};
+use crate::exit::Failure;
 use crate::output::Screen;
 use crate::verify::{Check, Kept, StatementWriter, Verdict};
 
@@ -54,13 +57,14 @@ impl Stage<'_> {
     pub(super) async fn run(&self) -> anyhow::Result<Summary> {
         let environment = Environment::gather(self.files.dir());
         self.files.write_json("env.json", &environment)?;
-        let (cluster, address) = self.target().await?;
-        let performance = self.perform(cluster.as_ref(), &address).await?;
+        let (cluster, gate) = self.target().await?;
+        let scene = self.scene(&gate).await?;
+        let performance = self.perform(cluster.as_ref(), &gate).await?;
         let Performance { load, seen, struck, cost } = performance;
         let summary = Summary::of(self.plan, load.count(), &load.tally, &cost, &seen);
 
         self.screen.say(format_args!("reading the ledger's record …"));
-        let mut verdict = self.judge(&load, cluster.as_ref(), &address).await?;
+        let mut verdict = self.judge(&load, &scene).await?;
         if let Some(cluster) = &cluster {
             verdict.add(crashes(cluster), |verdict| &mut verdict.crashed);
             cluster.stop_all().await?;
@@ -79,9 +83,9 @@ impl Stage<'_> {
     }
 
     /// A cluster to run against.
-    async fn target(&self) -> anyhow::Result<(Option<Cluster>, String)> {
+    async fn target(&self) -> anyhow::Result<(Option<Cluster>, Gate)> {
         let (nodes, store) = match &self.plan.target {
-            Target::Cluster(address) => return Ok((None, address.clone())),
+            Target::Cluster { gate, .. } => return Ok((None, gate.clone())),
             Target::Spawn { nodes, store } => (*nodes, *store),
         };
         self.screen.say(format_args!("starting {nodes} nodes and a gateway …"));
@@ -89,16 +93,30 @@ impl Stage<'_> {
             Cluster::lay_out(self.program, self.files.dir(), nodes, self.plan.shards, store)?;
         cluster.start_all()?;
         cluster.ready().await?;
-        let address = cluster.gateway().to_owned();
-        Ok((Some(cluster), address))
+        let gate = Gate::plain(cluster.gateway());
+        Ok((Some(cluster), gate))
+    }
+
+    /// What has to be known before the run to judge it afterwards.
+    async fn scene<'g>(&self, gate: &'g Gate) -> anyhow::Result<Scene<'g>> {
+        let (reader, shards) = (Reader::to(gate)?, self.plan.shards);
+        let before = match &self.plan.target {
+            Target::Spawn { .. } => Some(Before::nothing(shards)?),
+            Target::Cluster { is_alone, .. } => {
+                let found = reader.audit().await?.parts.len();
+                if found != usize::from(shards) {
+                    let what = format!("the cluster has {found} shards, and not {shards}");
+                    let hint = format!("say --shards {found}");
+                    return Err(Failure::usage(what).with_hint(hint).into());
+                }
+                if *is_alone { Some(Before::read(&reader, shards).await?) } else { None }
+            }
+        };
+        Ok(Scene { gate, reader, before })
     }
 
     /// Opens the accounts, then makes requests until the plan is fulfilled and everything is answered.
-    async fn perform(
-        &self,
-        cluster: Option<&Cluster>,
-        address: &str,
-    ) -> anyhow::Result<Performance> {
+    async fn perform(&self, cluster: Option<&Cluster>, gate: &Gate) -> anyhow::Result<Performance> {
         let intents = Intents {
             seed: self.plan.seed,
             accounts: self.plan.accounts,
@@ -108,7 +126,7 @@ impl Stage<'_> {
             began_ms: unix_ms()?,
         };
         self.screen.say(format_args!("opening {} accounts …", intents.accounts));
-        accounts::open(&Lane::to(address), intents).await.context("opening the accounts")?;
+        accounts::open(&Lane::to(gate), intents).await.context("opening the accounts")?;
 
         let before = cost(cluster);
         let clock = Clock::start();
@@ -119,7 +137,7 @@ impl Stage<'_> {
         let seen = RefCell::new(Seen::default());
         let over = Notify::new();
 
-        let workers = self.workers(&load, address)?;
+        let workers = self.workers(&load, gate)?;
         let working = async {
             join_all(workers).await;
             over.notify_one();
@@ -156,21 +174,21 @@ impl Stage<'_> {
     }
 
     /// Who makes the requests.
-    fn workers(&self, load: &SharedLoad, address: &str) -> anyhow::Result<Vec<Worker>> {
+    fn workers(&self, load: &SharedLoad, gate: &Gate) -> anyhow::Result<Vec<Worker>> {
         let mut workers: Vec<Worker> = Vec::new();
-        let method = Rc::new(MethodHead::new(address, unary::PATH)?);
+        let method = Rc::new(MethodHead::new(gate, unary::PATH)?);
         for _ in 0..self.plan.connections {
             match self.plan.door {
                 Door::Session => {
                     let manner = Manner {
-                        address: address.to_owned(),
+                        gate: gate.clone(),
                         batch: self.plan.batch,
                         inflight: self.plan.inflight,
                     };
                     workers.push(Box::pin(session::run(Rc::clone(load), manner)));
                 }
                 Door::Unary => {
-                    let lane = Lane::to(address);
+                    let lane = Lane::to(gate);
                     for _ in 0..self.plan.inflight {
                         let caller =
                             unary::run(Rc::clone(load), Rc::clone(&lane), Rc::clone(&method));
@@ -183,18 +201,13 @@ impl Stage<'_> {
     }
 
     /// Compares what callers were told with what the ledger says, and keeps both.
-    async fn judge(
-        &self,
-        load: &Load,
-        cluster: Option<&Cluster>,
-        address: &str,
-    ) -> anyhow::Result<Verdict> {
+    async fn judge(&self, load: &Load, scene: &Scene<'_>) -> anyhow::Result<Verdict> {
         let mut verdict = Verdict::default();
         let mut answered = Check::of("every request came to a final outcome while the run went on");
         answered.looked_at(load.count());
         answered.violations = load.tally.unknown.saturating_add(load.tally.not_done);
         verdict.add(answered, |verdict| &mut verdict.undecided);
-        let replays = replays::ask(&Lane::to(address), load).await?;
+        let replays = replays::ask(&Lane::to(scene.gate), load).await?;
         verdict.add(replays.same, |verdict| &mut verdict.wrong);
         verdict.add(replays.answered, |verdict| &mut verdict.undecided);
 
@@ -207,7 +220,7 @@ impl Stage<'_> {
         } else {
             Keep::File(StatementWriter::create(&self.files.statements())?)
         };
-        let whose = Whose { address, shards: cluster.map(|_| self.plan.shards) };
+        let whose = Whose { reader: &scene.reader, before: scene.before.as_ref() };
         match statements::check(whose, &kept, load.intents, keep, &mut verdict).await? {
             Keep::Books(books) => {
                 let told = Told { intents: load.intents, endings: load.told(), codes: &load.codes };
@@ -218,6 +231,7 @@ impl Stage<'_> {
                 kept.write(&self.files.told())?;
             }
         }
+        audit(&scene.reader, &mut verdict).await;
         Ok(verdict)
     }
 
@@ -242,6 +256,32 @@ struct Performance {
     seen: Seen,
     struck: Vec<chaos::Struck>,
     cost: Cost,
+}
+
+/// A run's cluster as it was found.
+struct Scene<'g> {
+    gate: &'g Gate,
+    reader: Reader,
+    /// What the shards' own accounts had, if the run has them for itself.
+    before: Option<Before>,
+}
+
+/// Has the ledger's own books compared, by the live audit.
+async fn audit(reader: &Reader, verdict: &mut Verdict) {
+    let mut audited = Check::of("the live audit could be made");
+    audited.looked_at(1);
+    let mut sums = Check::of("by the live audit, the books of all shards add up");
+    match reader.audit().await {
+        Ok(found) => {
+            sums.looked_at(u64::try_from(found.parts.len()).unwrap_or(u64::MAX));
+            for discrepancy in found.discrepancies {
+                sums.broken(|| discrepancy.detail);
+            }
+            verdict.add(sums, |verdict| &mut verdict.broken_books);
+        }
+        Err(why) => audited.broken(|| format!("{why:#}")),
+    }
+    verdict.add(audited, |verdict| &mut verdict.undecided);
 }
 
 fn crashes(cluster: &Cluster) -> Check {

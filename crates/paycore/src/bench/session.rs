@@ -9,6 +9,7 @@ use h2::SendStream;
 use prost::Message;
 
 use super::answers::{FrameAnswer, Heard};
+use super::gate::Gate;
 use super::grpc::{Answers, CallError, Channel, MethodHead, put_message};
 use super::lane::{ANSWER_TIMEOUT, RECONNECT_AFTER};
 use super::load::{Item, SharedLoad, Turn};
@@ -23,8 +24,8 @@ const ANSWER_TIMEOUT_NS: u64 = ANSWER_TIMEOUT.as_secs() * 1_000_000_000;
 /// How one connection sends.
 #[derive(Clone, Debug)]
 pub(super) struct Manner {
-    /// The gateway, as `host:port`.
-    pub(super) address: String,
+    /// The gateway.
+    pub(super) gate: Gate,
     /// Requests in one frame at the most.
     pub(super) batch: usize,
     /// Frames open at a time.
@@ -68,8 +69,8 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     async fn open(load: &'a SharedLoad, manner: &'a Manner) -> anyhow::Result<Self> {
-        let channel = Channel::connect(&manner.address).await?;
-        let (send, answers) = channel.stream(&MethodHead::new(&manner.address, PATH)?).await?;
+        let channel = Channel::connect(&manner.gate).await?;
+        let (send, answers) = channel.stream(&MethodHead::new(&manner.gate, PATH)?).await?;
         Ok(Self {
             load,
             manner,

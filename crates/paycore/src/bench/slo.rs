@@ -23,6 +23,7 @@ enum Measure {
     P99,
     P999,
     Max,
+    PauseMax,
     PostedPerS,
     AttemptsPerS,
     Unknown,
@@ -37,7 +38,8 @@ enum Comparison {
     Above,
 }
 
-const MEASURES: &str = "p50, p90, p99, p999, max, posted_per_s, attempts_per_s, unknown, retries";
+const MEASURES: &str =
+    "p50, p90, p99, p999, max, pause_max, posted_per_s, attempts_per_s, unknown, retries";
 
 impl Objective {
     /// Whether a run reached it; if not, what it reached instead.
@@ -106,6 +108,7 @@ impl Measure {
             "p99" => Self::P99,
             "p999" => Self::P999,
             "max" => Self::Max,
+            "pause_max" => Self::PauseMax,
             "posted_per_s" => Self::PostedPerS,
             "attempts_per_s" => Self::AttemptsPerS,
             "unknown" => Self::Unknown,
@@ -116,7 +119,7 @@ impl Measure {
 
     const fn is_latency(self) -> bool {
         match self {
-            Self::P50 | Self::P90 | Self::P99 | Self::P999 | Self::Max => true,
+            Self::P50 | Self::P90 | Self::P99 | Self::P999 | Self::Max | Self::PauseMax => true,
             Self::PostedPerS | Self::AttemptsPerS | Self::Unknown | Self::Retries => false,
         }
     }
@@ -128,6 +131,7 @@ impl Measure {
             Self::P99 => summary.latency_us.p99,
             Self::P999 => summary.latency_us.p999,
             Self::Max => summary.latency_us.max,
+            Self::PauseMax => summary.pause_max_us,
             Self::PostedPerS => summary.posted_per_s,
             Self::AttemptsPerS => summary.attempts_per_s,
             Self::Unknown => summary.unknown,
@@ -145,11 +149,13 @@ mod tests {
         let mut summary = Summary::default();
         summary.latency_us.p99 = 100_000;
         summary.posted_per_s = 149_999;
+        summary.pause_max_us = 5_000_001;
         let missed = |text: &str| text.parse::<Objective>().unwrap().missed(&summary);
         assert_eq!(missed("p99<=100ms"), None);
         assert_eq!(missed("p99 < 100ms").unwrap(), "p99 < 100ms was asked for, 100000 µs reached");
         assert!(missed("posted_per_s>=150000").is_some());
         assert_eq!(missed("p99>=99999us"), None);
+        assert!(missed("pause_max<=5s").is_some() && missed("pause_max<=5001ms").is_none());
         for wrong in
             ["p99", "p99=1s", "p98<1s", "p99<100", "posted_per_s>1s", "p99<=", "unknown<=-1"]
         {

@@ -15,14 +15,17 @@ use ledger::AccountId;
 use prost::Message;
 use wire::limits::PAGE_SIZE_MAX;
 use wire::proto::v1;
+use wire::status::Said;
 
 use super::answers::read_transfer;
+use super::gate::Gate;
 use super::grpc::{CallError, MethodHead, encoded};
 use super::history::Books;
 use super::intents::{Intents, OPENING};
 use super::lane::{Lane, RECONNECT_AFTER};
 use super::load::LIVENESS;
-use super::trial;
+use super::trial::{self, Before};
+use crate::exit::Failure;
 use crate::verify::{
     Balances, Chain, Check, Kept, Line, Once, Requests, StatementWriter, TransferIndex,
     TransferNumber, Verdict, report_shared,
@@ -86,23 +89,22 @@ pub(super) enum Keep {
 }
 
 /// Whose record it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Whose<'a> {
-    /// The gateway, as `host:port`.
-    pub(super) address: &'a str,
-    /// How many shards there are, if the run has them for itself.
-    pub(super) shards: Option<u16>,
+    /// Who reads it.
+    pub(super) reader: &'a Reader,
+    /// What the shards' own accounts had before, if the run has them for itself.
+    pub(super) before: Option<&'a Before>,
 }
 
 /// Reads the record, and adds to the verdict what is wrong with it. Gives back what was kept.
 pub(super) async fn check(
-    books: Whose<'_>,
+    Whose { reader, before }: Whose<'_>,
     kept: &Kept,
     intents: Intents,
     keep: Keep,
     verdict: &mut Verdict,
 ) -> anyhow::Result<Keep> {
-    let reader = Reader::to(books.address)?;
     let openings = vec![i64::try_from(OPENING)?; usize::try_from(intents.accounts)?];
     let findings = RefCell::new(Findings {
         intents,
@@ -120,7 +122,7 @@ pub(super) async fn check(
     let step = intents.accounts.div_ceil(BALANCES_MAX).max(1);
     let accounts = (0..intents.accounts).map(|account| {
         let ask_balance = account.checked_rem(step) == Some(0);
-        read_account(&reader, &findings, account, ask_balance)
+        read_account(reader, &findings, account, ask_balance)
     });
     // Every account's reader ends by itself; what it could not read is counted.
     stream::iter(accounts).buffer_unordered(CONCURRENT).for_each(|()| async {}).await;
@@ -133,8 +135,8 @@ pub(super) async fn check(
     verdict.add(findings.chains, |verdict| &mut verdict.broken_books);
     verdict.add(findings.named, |verdict| &mut verdict.broken_books);
     findings.balances.report(verdict);
-    if let (0, Some(shards)) = (unread, books.shards) {
-        trial::balance(&reader, shards, &totals, verdict).await?;
+    if let (0, Some(before)) = (unread, before) {
+        trial::balance(reader, before, &totals, verdict).await;
     }
     if let Some(error) = findings.error {
         bail!("the statements cannot be kept: {error:#}");
@@ -302,16 +304,19 @@ pub(super) struct Reader {
     patience: Cell<Duration>,
     postings: MethodHead,
     account: MethodHead,
+    audit: MethodHead,
 }
 
 impl Reader {
-    fn to(address: &str) -> anyhow::Result<Self> {
+    /// A reader at a door.
+    pub(super) fn to(gate: &Gate) -> anyhow::Result<Self> {
         Ok(Self {
-            lanes: (0..CONNECTIONS).map(|_| Lane::to(address)).collect(),
+            lanes: (0..CONNECTIONS).map(|_| Lane::to(gate)).collect(),
             next: Cell::new(0),
             patience: Cell::new(LIVENESS),
-            postings: MethodHead::new(address, "/paycore.v1.Payments/ListPostings")?,
-            account: MethodHead::new(address, "/paycore.v1.Payments/GetAccount")?,
+            postings: MethodHead::new(gate, "/paycore.v1.Payments/ListPostings")?,
+            account: MethodHead::new(gate, "/paycore.v1.Payments/GetAccount")?,
+            audit: MethodHead::new(gate, "/paycore.v1.Admin/Audit")?,
         })
     }
 
@@ -333,6 +338,12 @@ impl Reader {
         Ok(answer.map(|answer| answer.posted.map_or(0, |money| money.units_minor)))
     }
 
+    /// The live audit of the whole cluster, through whoever leads each shard now.
+    pub(super) async fn audit(&self) -> anyhow::Result<v1::AuditResponse> {
+        let answer = self.ask(&self.audit, &v1::AuditRequest {}).await?;
+        answer.context("there is no audit")
+    }
+
     /// Asks until somebody answers; a question that is refused is not asked again.
     async fn ask<A: Message + Default>(
         &self,
@@ -351,7 +362,9 @@ impl Reader {
                 Err(CallError::Status(status)) if status.code() == tonic::Code::NotFound => {
                     return Ok(None);
                 }
-                Err(CallError::Status(status)) if is_refusal(status.code()) => bail!("{status}"),
+                Err(CallError::Status(status)) if is_refusal(status.code()) => {
+                    return Err(refused(&status).into());
+                }
                 Err(why) => why,
             };
             if began.elapsed() > self.patience.get() {
@@ -360,6 +373,14 @@ impl Reader {
             }
             tokio::time::sleep(RECONNECT_AFTER).await;
         }
+    }
+}
+
+/// A refusal in the catalogue's words.
+fn refused(status: &tonic::Status) -> Failure {
+    match Said::read(status) {
+        Said::Coded { entry, message, .. } => Failure::coded(entry.code, message),
+        Said::NotConnected { message } | Said::Foreign { message } => Failure::internal(message),
     }
 }
 

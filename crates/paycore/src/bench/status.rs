@@ -9,6 +9,7 @@ use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::{ReadReply, ReadRequest, ReplicaStatus, StatusQuestion};
 use wire::proto::v1::GetAccountRequest;
 
+use super::gate::Gate;
 use super::grpc::{CallError, Channel, MethodHead, encoded};
 
 /// How long one question may take.
@@ -19,9 +20,10 @@ pub(super) async fn ask(
     address: &str,
     shards: &[u16],
 ) -> anyhow::Result<Vec<(u16, ReplicaStatus)>> {
-    let method = MethodHead::new(address, "/paycore.cluster.v1.Shard/Read")?;
+    let gate = Gate::plain(address);
+    let method = MethodHead::new(&gate, "/paycore.cluster.v1.Shard/Read")?;
     let asking = async {
-        let channel = Channel::connect(address).await?;
+        let channel = Channel::connect(&gate).await?;
         let mut statuses = Vec::new();
         for shard in shards {
             let question = ReadRequest {
@@ -46,10 +48,11 @@ pub(super) async fn ask(
 
 /// Whether the gateway answers for the shards: it reads an account that nobody has.
 pub(super) async fn gateway_answers(address: &str) -> anyhow::Result<()> {
-    let method = MethodHead::new(address, "/paycore.v1.Payments/GetAccount")?;
+    let gate = Gate::plain(address);
+    let method = MethodHead::new(&gate, "/paycore.v1.Payments/GetAccount")?;
     let nobody = GetAccountRequest { name: format!("acc_{:032x}", 1), stale_ok: false };
     let asking = async {
-        let channel = Channel::connect(address).await?;
+        let channel = Channel::connect(&gate).await?;
         match channel.unary(&method, encoded(&nobody)).await {
             Err(CallError::Status(status)) if status.code() == tonic::Code::NotFound => Ok(()),
             Ok(_) => Ok(()),

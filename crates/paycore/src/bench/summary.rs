@@ -50,6 +50,8 @@ pub(super) struct Summary {
     pub(super) posted_per_s: u64,
     pub(super) attempts_per_s: u64,
     pub(super) latency_us: Latency,
+    /// The longest time for which a shard answered nobody who waited.
+    pub(super) pause_max_us: u64,
     rss_bytes_max: BTreeMap<String, u64>,
     disk_bytes: BTreeMap<String, u64>,
     cpu_s: BTreeMap<String, f64>,
@@ -98,7 +100,7 @@ impl Summary {
     pub(super) fn of(plan: &Plan, requests: u64, tally: &Tally, cost: &Cost, seen: &Seen) -> Self {
         let spawned = match &plan.target {
             Target::Spawn { nodes, .. } => Some(*nodes),
-            Target::Cluster(_) => None,
+            Target::Cluster { .. } => None,
         };
         let length = Duration::from_nanos(tally.ended_at);
         let length_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
@@ -140,6 +142,7 @@ impl Summary {
             posted_per_s: per_second(tally.posted, length_ms),
             attempts_per_s: per_second(tally.attempts, length_ms),
             latency_us: Latency::of(tally),
+            pause_max_us: tally.pause_max_us,
             rss_bytes_max,
             disk_bytes: cost.disk_bytes.clone(),
             cpu_s: cpu_s
@@ -189,6 +192,7 @@ impl Show for Summary {
                 ms(p999),
                 ms(max)
             ),
+            format!("pause      {} ms at the most on any shard", ms(self.pause_max_us)),
         ];
         for (what, counts) in [("rejected", &self.rejected), ("failed", &self.failed)] {
             let counts: Vec<String> =

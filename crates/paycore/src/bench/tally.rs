@@ -26,6 +26,8 @@ pub(super) struct Tally {
     pub(super) not_done: u64,
     /// When nothing was open any more, in nanoseconds after the beginning.
     pub(super) ended_at: u64,
+    /// The longest time for which a shard answered nobody who waited, in microseconds; known when all is over.
+    pub(super) pause_max_us: u64,
     /// From when a request should have been sent to its final outcome, in microseconds.
     pub(super) latency: Histogram<u64>,
     rejected: BTreeMap<String, u64>,
@@ -72,6 +74,7 @@ impl Tally {
             unknown: 0,
             not_done: 0,
             ended_at: 0,
+            pause_max_us: 0,
             latency: histogram(3),
             rejected: BTreeMap::new(),
             failed: BTreeMap::new(),

@@ -10,6 +10,7 @@ use tokio::task::LocalSet;
 
 use super::args::{Door, KeyOrder, Workload};
 use super::files::Files;
+use super::gate::Gate;
 use super::plan::{Plan, Target, Until};
 use super::run::Stage;
 use super::summary::Summary;
@@ -18,7 +19,7 @@ use crate::output::{Color, Format, Screen, Streams};
 fn plan(address: &str) -> Plan {
     Plan {
         workload: Workload::TransferUniform,
-        target: Target::Cluster(address.to_owned()),
+        target: Target::Cluster { gate: Gate::plain(address), is_alone: true },
         shards: 1,
         until: Until::Count(5_000),
         accounts: 50,
@@ -199,4 +200,9 @@ fn an_account_that_is_gone_is_seen_and_its_lines_are_not_called_lost() {
     assert!(verdict["broken_books"].as_u64().unwrap() >= 6, "accounts 3, 11, 19, …");
     assert!(verdict["undecided"].as_u64().unwrap() > 0);
     assert_eq!(verdict["lost"], 0);
+}
+
+#[test]
+fn books_that_do_not_add_up_by_their_own_audit_are_seen() {
+    assert_eq!(verdict_of(Lie::BadBooks)["broken_books"], 1);
 }

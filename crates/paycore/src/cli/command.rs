@@ -71,6 +71,7 @@ impl Command {
             Self::Config(_) => Some(Vec::new()),
             Self::Directory(args) => Some(args.reach().flags()),
             Self::Hold(args) => Some(args.reach().flags()),
+            Self::Bench(args) => args.flags(),
             Self::Import(args) => Some(args.flags()),
             Self::Keys(args) => Some(args.reach().flags()),
             Self::Lookup(args) => Some(args.reach.flags()),
@@ -81,8 +82,7 @@ impl Command {
             Self::Tables(args) => Some(args.reach().flags()),
             Self::Tenants(args) => Some(args.reach().flags()),
             Self::Transfer(args) => Some(args.reach.flags()),
-            Self::Bench(_)
-            | Self::Cluster(_)
+            Self::Cluster(_)
             | Self::Log(_)
             | Self::Demo(_)
             | Self::Gateway(_)

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::invocation::Invocation;
-use super::options::Reach;
+use super::options::{Credentials, Reach};
 use super::teller::{Teller, interrupted};
 use crate::config::Flag;
-use crate::config::settings::Secret;
 use crate::exit::Failure;
 use crate::import::{Job, OnError, PERIODS_MAX, SessionSink};
 use crate::output::duration;
@@ -42,12 +41,8 @@ pub(crate) struct Args {
     /// A gateway's gRPC door [default: client.endpoint of the settings]
     #[arg(short, long, value_name = "URL")]
     endpoint: Option<String>,
-    /// The API key to show, where a gateway asks for one [default: client.api_key of the settings]
-    #[arg(long, value_name = "KEY")]
-    api_key: Option<Secret>,
-    /// Act for this tenant: operators only [default: client.tenant of the settings]
-    #[arg(long, value_name = "N")]
-    tenant: Option<u32>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// How long the whole import may take; what has no outcome by then is told
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
     timeout: Duration,
@@ -56,9 +51,9 @@ pub(crate) struct Args {
 impl Args {
     /// The flags that are settings too. The time-out is not: it is of the whole import, not of a call.
     pub(crate) fn flags(&self) -> Vec<Flag> {
-        let Self { endpoint, api_key, tenant, .. } = self;
-        let (endpoint, api_key, tenant) = (endpoint.clone(), api_key.clone(), *tenant);
-        Reach { endpoint, timeout: None, api_key, tenant }.flags()
+        let Self { endpoint, credentials, .. } = self;
+        Reach { endpoint: endpoint.clone(), timeout: None, credentials: credentials.clone() }
+            .flags()
     }
 }
 

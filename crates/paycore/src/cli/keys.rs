@@ -96,7 +96,7 @@ pub(super) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
 
 fn new(args: &New, around: &Invocation) -> Result<(), Failure> {
     let whose = || Failure::usage("whose key is it? Say --tenant N; 0 is the operator");
-    let tenant = args.reach.tenant.ok_or_else(whose)?;
+    let tenant = args.reach.credentials.tenant.ok_or_else(whose)?;
     let scope = args.scope.parse::<Scope>().map_err(|wrong| Failure::usage(wrong.to_string()))?;
     let key = match &args.file {
         Some(file) => {

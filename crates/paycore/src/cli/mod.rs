@@ -20,7 +20,7 @@ mod keys;
 mod log;
 mod lookup;
 mod multi_transfer;
-mod options;
+pub(crate) mod options;
 mod read_all;
 mod reverse;
 mod statement;

@@ -37,6 +37,14 @@ pub(crate) struct Reach {
     /// How long the call may take, such as 500ms or 10s [default: client.timeout_ms of the settings]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) credentials: Credentials,
+}
+
+/// Who calls.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(crate) struct Credentials {
     /// The API key to show, where a gateway asks for one; better kept in PAYCORE_API_KEY, which no list of processes
     /// shows [default: client.api_key of the settings]
     #[arg(long, value_name = "KEY")]
@@ -76,20 +84,29 @@ impl Global {
 impl Reach {
     /// These flags as settings.
     pub(crate) fn flags(&self) -> Vec<Flag> {
-        let endpoint = self
-            .endpoint
-            .iter()
-            .map(|endpoint| Flag::new("--endpoint", "client.endpoint", with_scheme(endpoint)));
+        let endpoint = self.endpoint.iter().map(|endpoint| reach("--endpoint", endpoint));
         let timeout = self.timeout.iter().map(|timeout| {
             let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
             Flag::new("--timeout", "client.timeout_ms", ms)
         });
+        endpoint.chain(timeout).chain(self.credentials.flags()).collect()
+    }
+}
+
+impl Credentials {
+    /// These flags as settings.
+    pub(crate) fn flags(&self) -> Vec<Flag> {
         let api_key =
             self.api_key.iter().map(|key| Flag::new("--api-key", "client.api_key", key.reveal()));
         let tenant =
             self.tenant.iter().map(|tenant| Flag::new("--tenant", "client.tenant", *tenant));
-        endpoint.chain(timeout).chain(api_key).chain(tenant).collect()
+        api_key.chain(tenant).collect()
     }
+}
+
+/// A flag that names a gateway, as a setting.
+pub(crate) fn reach(flag: &'static str, endpoint: &str) -> Flag {
+    Flag::new(flag, "client.endpoint", with_scheme(endpoint))
 }
 
 /// `localhost:7100` is what people write when they mean `http://localhost:7100`.

@@ -8,7 +8,7 @@
     reason = "a test that cannot go on has failed; each test file uses its part"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -50,6 +50,8 @@ pub(crate) struct Cluster {
     topology: PathBuf,
     addresses: BTreeMap<u64, String>,
     nodes: BTreeMap<u64, Child>,
+    /// Nodes that are started with `--join`.
+    joining: BTreeSet<u64>,
     gateway: Option<Child>,
     pub(crate) endpoint: String,
     /// How a gateway of a cluster with TLS speaks to its nodes.
@@ -112,6 +114,15 @@ impl Cluster {
 
     /// The same with TLS and certificates of its own. `clients` says whether callers must show one.
     pub(crate) fn start_tls(file: &str, clients: &str) -> Self {
+        Self::start_tls_with(file, clients, |_| Vec::new())
+    }
+
+    /// The same, with flags for the gateway.
+    pub(crate) fn start_tls_with(
+        file: &str,
+        clients: &str,
+        flags: impl FnOnce(&Path) -> Vec<String>,
+    ) -> Self {
         let section = format!(
             "ca = \"certs/ca.pem\"\ncert = \"certs/{{id}}.pem\"\nkey = \"certs/{{id}}.key\"\n\
              clients = \"{clients}\"\n"
@@ -123,7 +134,7 @@ impl Cluster {
         let identity = Identity::from_pem(read("gateway-1.pem"), read("gateway-1.key"));
         let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("ca.pem")));
         cluster.tls = Some(tls.identity(identity));
-        cluster.start_all(|_| Vec::new());
+        cluster.start_all(flags);
         cluster
     }
 
@@ -164,6 +175,7 @@ impl Cluster {
             topology,
             addresses,
             nodes: BTreeMap::new(),
+            joining: BTreeSet::new(),
             gateway: None,
             endpoint,
             tls: None,
@@ -214,25 +226,36 @@ impl Cluster {
     pub(crate) fn start_node(&mut self, id: u64) {
         let (topology, data) = (self.topology.to_str().unwrap().to_owned(), self.data(id));
         let (number, data) = (id.to_string(), data.to_str().unwrap().to_owned());
-        let args = ["node", "--topology", &topology, "--id", &number, "--data", &data];
+        let mut args = vec!["node", "--topology", &topology, "--id", &number, "--data", &data];
+        args.extend(self.joining.contains(&id).then_some("--join"));
         let child = self.spawn(&format!("n{id}"), &args);
         assert!(self.nodes.insert(id, child).is_none(), "node {id} runs already");
     }
 
     /// Starts a node that is to join: the topology names it from now on. Gives its address.
     pub(crate) fn join_node(&mut self, id: u64) -> String {
+        let address = self.name_node(id);
+        self.start_node(id);
+        until("the node opens its door", || TcpStream::connect(&address).ok());
+        address
+    }
+
+    /// Has the topology name a node that is to join, whenever it is started. Gives its address.
+    pub(crate) fn name_node(&mut self, id: u64) -> String {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let node = format!("\n[[nodes]]\nid = {id}\ngrpc = \"{free}\"\n");
         let text = std::fs::read_to_string(&self.topology).unwrap();
-        std::fs::write(&self.topology, text + &node).unwrap();
+        std::fs::write(&self.topology, text + &named(id, &free)).unwrap();
         self.addresses.insert(id, free.clone());
-        let (topology, data) = (self.topology.to_str().unwrap().to_owned(), self.data(id));
-        let (number, data) = (id.to_string(), data.to_str().unwrap().to_owned());
-        let args = ["node", "--topology", &topology, "--id", &number, "--data", &data, "--join"];
-        let child = self.spawn(&format!("n{id}"), &args);
-        assert!(self.nodes.insert(id, child).is_none(), "node {id} runs already");
-        until("the node opens its door", || TcpStream::connect(&free).ok());
+        self.joining.insert(id);
         free
+    }
+
+    /// Has the topology name a node no more that has left, and stops it.
+    pub(crate) fn retire_node(&mut self, id: u64) -> ExitStatus {
+        let address = self.addresses.remove(&id).unwrap();
+        let text = std::fs::read_to_string(&self.topology).unwrap();
+        std::fs::write(&self.topology, text.replace(&named(id, &address), "")).unwrap();
+        self.stop_node(id)
     }
 
     /// The topology's file.
@@ -401,7 +424,7 @@ impl Cluster {
         assert_eq!(code, 0, "{err}");
     }
 
-    const fn scheme(&self) -> &'static str {
+    pub(crate) const fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
@@ -428,6 +451,11 @@ impl Cluster {
         command.envs(self.environment.iter().cloned());
         command
     }
+}
+
+/// A node in a topology.
+fn named(id: u64, address: &str) -> String {
+    format!("\n[[nodes]]\nid = {id}\ngrpc = \"{address}\"\n")
 }
 
 /// Asks a process to stop, and waits until it has.

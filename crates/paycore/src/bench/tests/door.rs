@@ -14,6 +14,7 @@ use ledger::{
 use tonic::{Request, Response, Status, Streaming};
 use wire::convert::{self, ToIntent};
 use wire::proto::v1;
+use wire::proto::v1::admin_server::{Admin, AdminServer};
 use wire::proto::v1::payments_server::{Payments, PaymentsServer};
 use wire::{Failure, Reply, status};
 
@@ -40,6 +41,8 @@ pub(super) enum Lie {
     ForgetKeys,
     /// Some accounts are not there any more when their statements are asked for.
     HideAccounts,
+    /// Its own books do not add up, and it says so when it is audited.
+    BadBooks,
 }
 
 /// The request that a lie is about, counted over the transfers.
@@ -62,8 +65,10 @@ impl Door {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 opened.send(listener.local_addr().unwrap()).unwrap();
                 let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-                let service = PaymentsServer::new(Shop::new(lie));
-                let server = tonic::transport::Server::builder().add_service(service);
+                let shop = Shop::new(lie);
+                let server = tonic::transport::Server::builder()
+                    .add_service(AdminServer::new(shop.clone()))
+                    .add_service(PaymentsServer::new(shop));
                 let close = async { drop(closing.await) };
                 tokio::select! {
                     served = server.serve_with_incoming(incoming) => served.unwrap(),
@@ -164,9 +169,12 @@ impl State {
                 Answer { outcome, replayed: false }
             }
             Lie::WrongAmount => self.apply(with(key, amount.minor() + 1)),
-            Lie::None | Lie::Flaky | Lie::HideLine | Lie::WrongBalance | Lie::HideAccounts => {
-                self.apply(wanted)
-            }
+            Lie::None
+            | Lie::Flaky
+            | Lie::HideLine
+            | Lie::WrongBalance
+            | Lie::HideAccounts
+            | Lie::BadBooks => self.apply(wanted),
         }
     }
 
@@ -224,6 +232,32 @@ type Answers = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + 
 
 fn absent<T>() -> Result<Response<T>, Status> {
     Err(Status::unimplemented("not behind this door"))
+}
+
+#[tonic::async_trait]
+impl Admin for Shop {
+    type ReadAllStream = Pin<Box<dyn Stream<Item = Result<v1::ReadAllResponse, Status>> + Send>>;
+
+    async fn read_all(
+        &self,
+        _: Request<v1::ReadAllRequest>,
+    ) -> Result<Response<Self::ReadAllStream>, Status> {
+        absent()
+    }
+
+    async fn audit(
+        &self,
+        _: Request<v1::AuditRequest>,
+    ) -> Result<Response<v1::AuditResponse>, Status> {
+        let detail = "shard 0: debits and credits differ".to_owned();
+        let found = v1::AuditDiscrepancy { detail, ..v1::AuditDiscrepancy::default() };
+        let is_off = self.lie == Lie::BadBooks;
+        Ok(Response::new(v1::AuditResponse {
+            parts: vec![v1::AuditPart::default()],
+            discrepancies: is_off.then_some(found).into_iter().collect(),
+            ..v1::AuditResponse::default()
+        }))
+    }
 }
 
 #[tonic::async_trait]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use consensus::failpoint::Operation;
 use serde::Serialize;
 
 use super::confirm::confirm;
@@ -181,7 +182,9 @@ impl Operator {
         })?;
         let what = if is_drained { "drain" } else { "undrain" };
         confirm(&self.screen, &format!("{what} node {node}"), &node.to_string(), yes)?;
+        Operation::CommandPlanned.reached();
         let is_new = self.doors.set_drained(&address, is_drained).await?;
+        Operation::CommandAnswered.reached();
         while is_drained && self.look().await?.leads(node) > 0 {
             self.pause("the node still leads").await?;
         }
@@ -263,8 +266,10 @@ impl Operator {
     }
 
     async fn take_all(&mut self, steps: &[Step]) -> Result<(), Failure> {
+        Operation::CommandPlanned.reached();
         for step in steps {
             self.complete(*step).await?;
+            Operation::CommandDone.reached();
             self.screen.say(format_args!("  done: {step}"));
         }
         Ok(())
@@ -274,6 +279,8 @@ impl Operator {
     async fn complete(&mut self, step: Step) -> Result<(), Failure> {
         let mut perhaps_until = None;
         loop {
+            // Whatever the nodes answer: this ends.
+            self.in_time(&step.to_string())?;
             let view = self.look().await?;
             // Whom the nodes name now may be all that is left when the others have gone.
             for (node, seen) in &view.nodes {
@@ -301,7 +308,9 @@ impl Operator {
         let leader = view.shards.get(&step.shard()).and_then(|shard| shard.leader);
         let seen = leader.and_then(|leader| view.nodes.get(&leader));
         let Some(seen) = seen else { return self.pause("a shard has no leader").await };
-        let Err(failure) = self.doors.change(&seen.address, step.shard(), ask).await else {
+        let answered = self.doors.change(&seen.address, step.shard(), ask).await;
+        Operation::CommandAnswered.reached();
+        let Err(failure) = answered else {
             *perhaps_until = None;
             return Ok(());
         };
@@ -318,12 +327,18 @@ impl Operator {
 
     /// Waits a little; when there is no time left, what for is said.
     async fn pause(&self, what: &str) -> Result<(), Failure> {
-        if Instant::now() >= self.until {
-            let what = format!("not done in time: {what}");
-            return Err(Failure::coded("OUTCOME_UNKNOWN", what)
-                .with_hint("give the command again: it goes on where it stopped"));
-        }
+        self.in_time(what)?;
         tokio::time::sleep(LOOK_EVERY).await;
         Ok(())
+    }
+
+    /// Whether there is time left; when there is none, what for is said.
+    fn in_time(&self, what: &str) -> Result<(), Failure> {
+        if Instant::now() < self.until {
+            return Ok(());
+        }
+        let what = format!("not done in time: {what}");
+        Err(Failure::coded("OUTCOME_UNKNOWN", what)
+            .with_hint("give the command again: it goes on where it stopped"))
     }
 }
