@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use consensus::{ClockAlarm, Replica, ReplicaStatus, Vitals};
-use ledger::AccountKind;
+use ledger::{AccountKind, Time};
 use shard::{ShardDoors, Shards};
 
 use super::Supervisor;
@@ -170,6 +170,7 @@ fn read_ledger(replica: &Replica, readings: &mut Vec<Reading>) {
         replica.with_ledger(|ledger| (ledger.imbalances(), ledger.totals().clone()));
     let (accounts, unread, now) =
         replica.with_ledger(|ledger| (ledger.accounts_len(), ledger.unread_len(), ledger.now()));
+    let told = replica.with_ledger(|ledger| ledger.directory().told());
     let of = |name, value| Reading::new(name, value).with("shard", &replica.shard());
     for (currency, by) in imbalances {
         readings.push(of(series::IMBALANCE, minor(by)).with("currency", &currency));
@@ -188,8 +189,9 @@ fn read_ledger(replica: &Replica, readings: &mut Vec<Reading>) {
     }
     readings.push(of(series::ACCOUNTS, float(u64::try_from(accounts).unwrap_or(u64::MAX))));
     readings.push(of(series::OUTBOX, float(unread)));
-    let log_time = std::time::Duration::from_millis(now.0).as_secs_f64();
-    readings.push(of(series::LOG_TIME, log_time));
+    let seconds = |at: Time| std::time::Duration::from_millis(at.0).as_secs_f64();
+    readings.push(of(series::LOG_TIME, seconds(now)));
+    readings.push(of(series::TOLD, seconds(told)));
 }
 
 /// Adds a reading to the one that has the same labels: one for each peer would be too many.

@@ -39,6 +39,8 @@ series! {
 
     OUTBOX = "paycore_outbox_lag_records", "Messages to other shards that these are not known to have applied: payments and their answers.";
 
+    TOLD = "paycore_directory_told_timestamp_seconds", "The last time that the meta group has told the shard, as this replica knows it; 0 before the first.";
+
     MAILBOX = "paycore_mailbox_depth", "Frames in the mailbox of the shard's actor.";
     WAITING = "paycore_queue_requests", "Requests that wait in the shard to be proposed.";
 
