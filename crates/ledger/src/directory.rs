@@ -26,7 +26,7 @@ use std::ops::Bound;
 use bincode::{Decode, Encode};
 
 use crate::hash;
-use crate::id::Time;
+use crate::id::{TenantId, Time};
 
 pub use record::{
     ADDRESS_BYTES_MAX, ApiKeyRecord, MEMBERS_MAX, NAME_BYTES_MAX, Name, NodeRecord, Placement,
@@ -35,6 +35,12 @@ pub use record::{
 
 /// Names that one directory knows at the most, those included that stand for nothing any more: some 30 MB.
 pub const RECORDS_MAX: usize = 100_000;
+
+/// Aliases among them at the most: tenants give them, and must not take the room of what the operator has to write.
+pub const ALIASES_MAX: usize = 80_000;
+
+/// Aliases of one tenant at the most, so that none takes the others' room.
+pub const ALIASES_OF_TENANT_MAX: usize = 10_000;
 
 /// How long before it takes effect a table is published at the least.
 pub const TABLE_NOTICE_MS: u64 = 60 * 60 * 1_000;
@@ -58,6 +64,8 @@ pub struct Directory {
     records: BTreeMap<Name, (u64, Record)>,
     /// The names by the version of their last change: derived.
     by_version: BTreeMap<u64, Name>,
+    /// How many aliases each tenant has ever given: derived.
+    aliases: BTreeMap<TenantId, usize>,
     /// The parts of the records in the digest: derived.
     digest: u128,
 }
@@ -169,7 +177,15 @@ impl Directory {
 
     /// Whether a name that is not known yet can be taken in.
     pub(crate) fn has_room(&self, name: &Name) -> bool {
-        self.records.len() < RECORDS_MAX || self.records.contains_key(name)
+        if self.records.contains_key(name) {
+            return true;
+        }
+        let is_alias_room = |tenant: &TenantId| {
+            let own = self.aliases.get(tenant).copied().unwrap_or(0);
+            own < ALIASES_OF_TENANT_MAX && self.aliases.values().sum::<usize>() < ALIASES_MAX
+        };
+        let has_own = !matches!(name, Name::Alias(tenant, _) if !is_alias_room(tenant));
+        has_own && self.records.len() < RECORDS_MAX
     }
 
     /// Whether nothing was ever known here.
@@ -191,6 +207,9 @@ impl Directory {
         if let Some((before, was)) = self.records.get(&name) {
             self.by_version.remove(before);
             self.digest = self.digest.wrapping_sub(part(&name, *before, was));
+        } else if let Name::Alias(tenant, _) = &name {
+            let given = self.aliases.entry(*tenant).or_default();
+            *given = given.saturating_add(1);
         }
         self.by_version.insert(version, name.clone());
         self.records.insert(name, (version, record));

@@ -10,8 +10,8 @@
 mod world;
 
 use ledger::directory::{
-    ApiKeyRecord, LEVEL_FIRST, Name, NodeRecord, Placement, RECORDS_MAX, Record, TABLE_BYTES_MAX,
-    TABLE_NOTICE_MS, TELL_EVERY_MS, TenantRecord,
+    ALIASES_MAX, ALIASES_OF_TENANT_MAX, ApiKeyRecord, LEVEL_FIRST, Name, NodeRecord, Placement,
+    RECORDS_MAX, Record, TABLE_BYTES_MAX, TABLE_NOTICE_MS, TELL_EVERY_MS, TenantRecord,
 };
 use ledger::{
     AccountId, AccountKind, Answer, Books, Command, Currency, Key, Message, Rejection, Request,
@@ -249,28 +249,44 @@ fn names_belong_to_whoever_has_them() {
 }
 
 #[test]
-fn the_directory_has_a_bound() {
+fn the_directory_has_a_bound_and_tenants_do_not_take_it_from_others() {
     let mut cluster = Cluster::new();
-    let alias = |number: usize| Name::Alias(TenantId(7), format!("a{number}"));
     let record = Record::Alias(AccountId::from_u128(1));
-    for chunk in (0..RECORDS_MAX).collect::<Vec<_>>().chunks(2_000) {
-        let requests = chunk.iter().map(|number| Request {
-            key: Key::from_u128(1 << 64 | *number as u128),
-            tenant: OPERATOR,
-            command: direct(alias(*number), record.clone()),
-        });
-        // Audited once, at the end: it goes through all of them.
-        let batch = ledger::Batch::new(START, requests.collect()).unwrap();
-        let ledger = &mut cluster.meta().ledger;
-        let fetched = ledger.begin_fetch();
-        let decided = ledger.apply(ledger.index() + 1, &batch, &fetched);
-        assert!(decided.answers.iter().all(|answer| answer.unwrap().outcome.is_ok()));
+    let alias = |tenant, number: usize| Name::Alias(TenantId(tenant), format!("a{number}"));
+    let names = |tenant: u32| (0..ALIASES_OF_TENANT_MAX).map(move |number| alias(tenant, number));
+    let tenants = u32::try_from(ALIASES_MAX / ALIASES_OF_TENANT_MAX).unwrap();
+    for (chunk, tenant) in (1..=tenants).enumerate() {
+        for (part, names) in names(tenant).collect::<Vec<_>>().chunks(2_000).enumerate() {
+            let key =
+                |number: usize| (1 << 64) + (chunk * 10 + part) as u128 * 2_000 + number as u128;
+            let requests = names.iter().enumerate().map(|(number, name)| Request {
+                key: Key::from_digest(key(number).to_be_bytes()),
+                tenant: OPERATOR,
+                command: direct(name.clone(), record.clone()),
+            });
+            // Audited once, at the end: it goes through all of them.
+            let batch = ledger::Batch::new(START, requests.collect()).unwrap();
+            let ledger = &mut cluster.meta().ledger;
+            let fetched = ledger.begin_fetch();
+            let decided = ledger.apply(ledger.index() + 1, &batch, &fetched);
+            let is_done = |answer: &Option<Answer>| answer.unwrap().outcome.is_ok();
+            assert!(decided.answers.iter().all(is_done));
+        }
+        let one_more = cluster.direct(alias(tenant, ALIASES_OF_TENANT_MAX), record.clone());
+        assert_eq!(one_more, Err(Rejection::DirectoryFull), "tenant {tenant}");
     }
     let full = Err(Rejection::DirectoryFull);
-    assert_eq!(cluster.direct(alias(RECORDS_MAX), record.clone()), full);
-    assert_eq!(cluster.direct(alias(7), Record::Gone), Ok(()));
-    assert_eq!(cluster.direct(alias(RECORDS_MAX), record.clone()), full, "a name is kept for good");
-    assert_eq!(cluster.direct(alias(7), record), Ok(()));
+    assert_eq!(
+        cluster.direct(alias(tenants + 1, 0), record.clone()),
+        full,
+        "all of them have enough"
+    );
+    assert_eq!(cluster.direct(alias(1, 7), Record::Gone), Ok(()));
+    assert_eq!(cluster.direct(alias(1, ALIASES_OF_TENANT_MAX), record.clone()), full);
+    assert_eq!(cluster.direct(alias(1, 7), record), Ok(()), "a name that was there has its room");
+    let tenant = Record::Tenant(TenantRecord { label: String::new(), rate: None });
+    assert_eq!(cluster.direct(Name::Tenant(TenantId(1)), tenant), Ok(()), "the operator goes on");
+    assert!(ALIASES_MAX < RECORDS_MAX);
 }
 
 #[test]
