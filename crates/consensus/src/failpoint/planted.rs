@@ -141,15 +141,19 @@ fn strike(step: &impl Display) {
     }
 }
 
-/// Which part of a transfer a command is; an audit's marker is none.
+/// Which part of a transfer a command is; an audit's marker is none, and neither is what concerns the directory.
 fn part(command: &Command) -> Option<Part> {
     let Command::Deliver { message: Some((_, message)), .. } = command else {
-        return Some(Part::Request);
+        return (!command.is_for_meta()).then_some(Part::Request);
     };
     match message {
         Message::Pay(_) => Some(Part::Payment),
         Message::Settled { .. } => Some(Part::Answer),
-        Message::Marker(_) | Message::WholeMarker(_) => None,
+        Message::Marker(_)
+        | Message::WholeMarker(_)
+        | Message::Record { .. }
+        | Message::Told(_)
+        | Message::Heard { .. } => None,
     }
 }
 
