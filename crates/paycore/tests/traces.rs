@@ -1,4 +1,4 @@
-//! One call from its door to the ledger and back, as a collector of traces sees it.
+//! Calls from their doors to the ledger and back, as a collector of traces sees them.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,8 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
@@ -18,17 +20,28 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use serde_json::{Value, json};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 use wire::proto::v1::payments_client::PaymentsClient;
-use wire::proto::v1::{Money, OpenAccountRequest};
+use wire::proto::v1::{GetAccountRequest, Money, OpenAccountRequest};
 
 use support::{Cluster, until};
 
-const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
+
+/// The caller's name for a trace of this number; whether it is to be traced is the last digit.
+fn parent(trace: u8, sampled: u8) -> String {
+    format!("00-{}-{CALLER}-0{sampled}", id(trace))
+}
+
+fn id(trace: u8) -> String {
+    format!("4bf92f3577b34da6a3ce929d0e0e47{trace:02x}")
+}
 
 /// Everything that was sent to it, with the role of who sent it.
 #[derive(Clone, Default)]
@@ -56,6 +69,74 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+impl Collector {
+    /// The spans of a trace, by name. Each is there once.
+    fn trace(&self, trace: u8) -> BTreeMap<String, (String, Span)> {
+        let seen = self.0.lock().unwrap();
+        let spans = seen.iter().filter(|(_, span)| hex(&span.trace_id) == id(trace));
+        let mut by_name = BTreeMap::new();
+        for (role, span) in spans {
+            let twice = by_name.insert(span.name.clone(), (role.clone(), span.clone()));
+            assert!(twice.is_none(), "{} is there twice", span.name);
+        }
+        by_name
+    }
+
+    /// Checks that a trace is one call at a door, and everything beneath.
+    fn check_change(&self, trace: u8, door: &str) {
+        let spans = self.trace(trace);
+        let expected = [
+            ("gateway", door, None),
+            ("gateway", "gateway.queue", Some(door)),
+            ("gateway", "gateway.frame", Some(door)),
+            ("node", "shard", Some(door)),
+            ("node", "queue", Some("shard")),
+            ("node", "propose", Some("shard")),
+            ("node", "commit", Some("shard")),
+            ("node", "apply", Some("shard")),
+            ("node", "reply", Some("shard")),
+        ];
+        assert_eq!(spans.len(), expected.len(), "{door}: {:?}", spans.keys());
+        for (role, name, parent) in expected {
+            let (by, span) = spans.get(name).unwrap_or_else(|| panic!("no {name} of {door}"));
+            assert_eq!(by, role, "{name}");
+            let parent_id = hex(&span.parent_span_id);
+            assert!(span.start_time_unix_nano <= span.end_time_unix_nano, "{name}");
+            let Some(parent) = parent else {
+                assert_eq!(parent_id, CALLER, "{name}");
+                continue;
+            };
+            let parent = &spans[parent].1;
+            assert_eq!(parent_id, hex(&parent.span_id), "{name}");
+            // Both clocks are this machine's, and read at different moments.
+            let slack = 1_000_000;
+            assert!(span.start_time_unix_nano + slack >= parent.start_time_unix_nano, "{name}");
+            assert!(span.end_time_unix_nano <= parent.end_time_unix_nano + slack, "{name}");
+        }
+    }
+
+    /// The one span of a trace that asks the ledger for nothing.
+    fn alone(&self, trace: u8, door: &str) -> Span {
+        let spans = self.trace(trace);
+        assert_eq!(spans.keys().collect::<Vec<_>>(), [door]);
+        assert_eq!(hex(&spans[door].1.parent_span_id), CALLER);
+        spans[door].1.clone()
+    }
+}
+
+/// What a span says about itself.
+fn said(span: &Span) -> BTreeMap<&str, String> {
+    let pairs = span.attributes.iter().map(|pair| {
+        let value = match pair.value.as_ref().and_then(|value| value.value.clone()).unwrap() {
+            Attribute::StringValue(text) => text,
+            Attribute::IntValue(number) => number.to_string(),
+            other => panic!("{other:?}"),
+        };
+        (pair.key.as_str(), value)
+    });
+    pairs.collect()
+}
+
 async fn open(client: &mut PaymentsClient<Channel>, key: &str, traceparent: Option<&str>) {
     let opening = Money { currency_code: "CNY".to_owned(), units_minor: 100 };
     let mut request = Request::new(OpenAccountRequest {
@@ -70,8 +151,26 @@ async fn open(client: &mut PaymentsClient<Channel>, key: &str, traceparent: Opti
     client.open_account(request).await.unwrap();
 }
 
+/// A call over HTTP: what the answer says about its trace, and its document.
+fn call(address: &str, line: &str, key: &str, body: &Value, parent: &str) -> (String, Value) {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "{line} HTTP/1.1\r\nHost: paycore\r\nConnection: close\r\nIdempotency-Key: {key}\r\n\
+         Content-Type: application/json\r\nTraceparent: {parent}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let told = head.lines().find_map(|line| line.strip_prefix("traceparent: "));
+    (told.unwrap_or_default().to_owned(), serde_json::from_str(body).unwrap())
+}
+
 #[test]
-fn a_call_is_one_trace_from_the_door_to_the_ledger() {
+fn a_call_is_one_trace_from_either_door_to_the_ledger() {
     let collector = Collector::default();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -93,48 +192,60 @@ fn a_call_is_one_trace_from_the_door_to_the_ledger() {
     until("it is ready", || cluster.ask("gateway", "/readyz").filter(|(status, _)| *status == 200));
     let door = format!("http://{}", cluster.endpoint);
     runtime.block_on(async {
-        let channel = Endpoint::from_shared(door).unwrap().connect().await.unwrap();
+        let channel = Endpoint::from_shared(door.clone()).unwrap().connect().await.unwrap();
         let mut client = PaymentsClient::new(channel);
         open(&mut client, "nobody asked", None).await;
-        open(&mut client, "asked not to", Some(&format!("00-{TRACE}-{CALLER}-00"))).await;
+        open(&mut client, "asked not to", Some(&parent(1, 0))).await;
         open(&mut client, "nonsense", Some("01-nonsense")).await;
-        open(&mut client, "asked", Some(&format!("00-{TRACE}-{CALLER}-01"))).await;
+        open(&mut client, "asked", Some(&parent(1, 1))).await;
+    });
+    let http = |line: &str, key: &str, body: &Value, parent: &str| {
+        call(&cluster.http, line, key, body, parent)
+    };
+    let account =
+        json!({"currency_code": "CNY", "opening_balance": {"amount": 100, "currency": "CNY"}});
+    let (told, opened) = http("POST /v1/accounts", "asked-by-http", &account, &parent(2, 1));
+    let read = format!("GET /v1/{}", opened["resource"].as_str().unwrap());
+    let (told_of_read, _) = http(&read, "", &Value::Null, &parent(3, 1));
+    let (told_of_no, no) = http("POST /v1/transfers", "refused", &json!({}), &parent(4, 1));
+    for unasked in [parent(5, 0), "01-nonsense".to_owned()] {
+        let (told, no) = http("POST /v1/transfers", "refused", &json!({}), &unasked);
+        assert_eq!((told.as_str(), no.get("trace_id")), ("", None));
+    }
+    let name = opened["resource"].as_str().unwrap().to_owned();
+    runtime.block_on(async {
+        let channel = Endpoint::from_shared(door).unwrap().connect().await.unwrap();
+        let mut asked = Request::new(GetAccountRequest { name, stale_ok: false });
+        asked.metadata_mut().insert("traceparent", parent(6, 1).parse().unwrap());
+        PaymentsClient::new(channel).get_account(asked).await.unwrap();
     });
     // What they have not sent yet is sent when they end.
     assert!(cluster.stop_gateway().success() && cluster.stop_node(1).success());
 
-    let seen = collector.0.lock().unwrap();
-    let names: Vec<&str> = seen.iter().map(|(_, span)| span.name.as_str()).collect();
-    let spans: BTreeMap<&str, &(String, Span)> =
-        seen.iter().map(|both| (both.1.name.as_str(), both)).collect();
-    assert_eq!(spans.len(), names.len(), "one call, and each span once: {names:?}");
-    let method = "paycore.v1.Payments/OpenAccount";
-    let expected = [
-        ("gateway", method, None),
-        ("gateway", "gateway.queue", Some(method)),
-        ("gateway", "gateway.frame", Some(method)),
-        ("node", "shard", Some(method)),
-        ("node", "queue", Some("shard")),
-        ("node", "propose", Some("shard")),
-        ("node", "commit", Some("shard")),
-        ("node", "apply", Some("shard")),
-        ("node", "reply", Some("shard")),
-    ];
-    assert_eq!(names.len(), expected.len(), "{names:?}");
-    for (role, name, parent) in expected {
-        let (by, span) = spans.get(name).unwrap_or_else(|| panic!("no {name} in {names:?}"));
-        assert_eq!((by.as_str(), hex(&span.trace_id).as_str()), (role, TRACE), "{name}");
-        let parent_id = hex(&span.parent_span_id);
-        assert!(span.start_time_unix_nano <= span.end_time_unix_nano, "{name}");
-        let Some(parent) = parent else {
-            assert_eq!(parent_id, CALLER, "{name}");
-            continue;
-        };
-        let parent = &spans[parent].1;
-        assert_eq!(parent_id, hex(&parent.span_id), "{name}");
-        // Both clocks are this machine's, and read at different moments.
-        let slack = 1_000_000;
-        assert!(span.start_time_unix_nano + slack >= parent.start_time_unix_nano, "{name}");
-        assert!(span.end_time_unix_nano <= parent.end_time_unix_nano + slack, "{name}");
+    collector.check_change(1, "paycore.v1.Payments/OpenAccount");
+    collector.check_change(2, "POST /v1/accounts");
+    let posted = &collector.trace(2)["POST /v1/accounts"].1;
+    assert_eq!(told, format!("00-{}-{}-01", id(2), hex(&posted.span_id)));
+    let about = said(posted);
+    for (name, value) in [
+        ("http.request.method", "POST"),
+        ("http.route", "/v1/accounts"),
+        ("url.path", "/v1/accounts"),
+        ("url.scheme", "http"),
+        ("http.response.status_code", "201"),
+    ] {
+        assert_eq!(about.get(name).map(String::as_str), Some(value), "{about:?}");
     }
+    let span = collector.alone(3, "GET /v1/accounts/{id}");
+    assert_eq!(told_of_read, format!("00-{}-{}-01", id(3), hex(&span.span_id)));
+    assert_eq!(said(&span)["url.path"], read.strip_prefix("GET ").unwrap());
+    let span = collector.alone(4, "POST /v1/transfers");
+    assert_eq!(told_of_no, format!("00-{}-{}-01", id(4), hex(&span.span_id)));
+    assert_eq!((no["trace_id"].as_str(), &no["status"]), (Some(id(4).as_str()), &json!(400)));
+    assert_eq!(said(&span)["http.response.status_code"], "400");
+    // It was the caller's mistake, not the server's.
+    assert_eq!(span.status.map_or(StatusCode::Unset, |status| status.code()), StatusCode::Unset);
+    collector.alone(6, "paycore.v1.Payments/GetAccount");
+    let all = collector.0.lock().unwrap().len();
+    assert_eq!(all, 9 + 9 + 3, "nobody else is traced");
 }
