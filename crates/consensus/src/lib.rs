@@ -72,5 +72,5 @@ pub use replica::{
 };
 pub use roster::Listed;
 pub use stop::StopReason;
-pub use transport::{PeerService, tune};
+pub use transport::{Certified, PeerService, PeerTls, tune};
 pub use witness::Forgotten;

@@ -3,7 +3,11 @@
 //! What a certificate is for stands among its alternative names, as [`Role::name_in`] writes it: a node of the cluster
 //! `prod` has `node.prod.paycore`, a gateway `gateway.prod.paycore`, beside the host names under which it is dialled. So
 //! a gateway's certificate opens no door that is only for nodes, and one of another cluster under the same authority
-//! opens none at all. Who dials checks the host name that he dialled, as browsers do.
+//! opens none at all. A node's certificate also says which node it is, as [`node_name`] writes it: `node-2.prod.paycore`.
+//! So a stolen certificate speaks for the one node whose it was.
+//!
+//! Who dials checks the host name that he dialled, as browsers do; between nodes it is the name of the node that is
+//! checked instead ([`Identity::dialler_to`]), since there it matters who answers, and not where.
 //!
 //! A [`Door`] also stands for one without TLS, which lets everybody in. Whoever is turned away is turned away before he
 //! has sent anything, and a line in the log says why.
@@ -21,6 +25,7 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity as TonicIdentity};
+use webpki::EndEntityCert;
 
 use crate::incoming::{Carrier, Shown};
 
@@ -52,6 +57,12 @@ impl Role {
         };
         format!("{role}.{cluster}.paycore")
     }
+}
+
+/// The alternative name that says which node of a cluster a certificate is for.
+#[must_use]
+pub fn node_name(node: u64, cluster: &str) -> String {
+    format!("node-{node}.{cluster}.paycore")
 }
 
 /// Who may pass a door.
@@ -100,6 +111,12 @@ impl Identity {
             .ca_certificate(Certificate::from_pem(&self.authority))
             .identity(TonicIdentity::from_pem(&self.certificate, &self.key))
             .timeout(HANDSHAKE_MAX)
+    }
+
+    /// How it dials a node of its cluster: it checks that the certificate is that node's, wherever it is.
+    #[must_use]
+    pub fn dialler_to(&self, node: u64) -> ClientTlsConfig {
+        self.dialler().domain_name(node_name(node, &self.cluster))
     }
 
     /// A door at which it shows its certificate.
@@ -231,7 +248,8 @@ impl Door {
             );
             return None;
         }
-        Some((Carrier::Tls(Box::new(stream)), Shown { role }))
+        let node = leaf.and_then(|leaf| node_of(leaf, &rule.cluster));
+        Some((Carrier::Tls(Box::new(stream)), Shown { role, node }))
     }
 }
 
@@ -242,4 +260,45 @@ fn role_of(leaf: &CertificateDer<'_>, cluster: &str) -> Option<Role> {
         let name = ServerName::try_from(role.name_in(cluster));
         name.is_ok_and(|name| verify_server_name(&leaf, &name).is_ok())
     })
+}
+
+/// The node of a cluster that a certificate, which has been verified, names. One that names several names nobody.
+fn node_of(leaf: &CertificateDer<'_>, cluster: &str) -> Option<u64> {
+    let leaf = EndEntityCert::try_from(leaf).ok()?;
+    let mut nodes = leaf.valid_dns_names().filter_map(|name| node_in(name, cluster));
+    nodes.next().filter(|_| nodes.next().is_none())
+}
+
+/// The node that a name is of, if it is just as [`node_name`] writes it, but for capitals.
+fn node_in(name: &str, cluster: &str) -> Option<u64> {
+    let (first, _) = name.split_once('.')?;
+    let (_, number) = first.split_once('-')?;
+    let node = number.parse().ok()?;
+    node_name(node, cluster).eq_ignore_ascii_case(name).then_some(node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nodes_name_is_read_as_it_is_written() {
+        assert_eq!(node_in(&node_name(17, "prod"), "prod"), Some(17));
+        assert_eq!(node_in("NODE-17.Prod.paycore", "prod"), Some(17));
+        for other in [
+            "node.prod.paycore",
+            "node-17.test.paycore",
+            "node-017.prod.paycore",
+            "node-+17.prod.paycore",
+            "node--17.prod.paycore",
+            "node-*.prod.paycore",
+            "node-17.prod.paycore.example.com",
+            "x.node-17.prod.paycore",
+            "gateway-17.prod.paycore",
+            "node-18446744073709551616.prod.paycore",
+            "",
+        ] {
+            assert_eq!(node_in(other, "prod"), None, "{other}");
+        }
+    }
 }

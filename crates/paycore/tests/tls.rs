@@ -79,6 +79,51 @@ fn three_processes_live_with_tls_as_without() {
     cluster.settled();
 }
 
+#[test]
+fn a_node_is_turned_away_with_another_nodes_certificate() {
+    let mut cluster = Cluster::start_tls("dev-3.toml", "optional");
+    cluster.settled();
+    let leader = cluster.leader();
+    let certs = cluster.home.path().join("certs");
+    let mut others = cluster.ids().into_iter().filter(|id| *id != leader);
+    let (thief, robbed) = (others.next().unwrap(), others.next().unwrap());
+    cluster.stop_node(thief);
+    let file = |id: u64, kind: &str| certs.join(format!("node-{id}.{kind}"));
+    for kind in ["pem", "key"] {
+        fs::rename(file(thief, kind), certs.join(format!("own.{kind}"))).unwrap();
+        fs::copy(file(robbed, kind), file(thief, kind)).unwrap();
+    }
+    cluster.start_node(thief);
+    let says = |id: u64, parts: &[&str]| {
+        let log = cluster.log_of(&format!("n{id}"));
+        log.lines().any(|line| parts.iter().all(|part| line.contains(part))).then_some(())
+    };
+    let greets = format!("node {thief} shows a certificate that names node {robbed}");
+    let expected = format!("node-{thief}.dev-3.paycore");
+    for id in [leader, robbed] {
+        until("who listens says whom he turned away", || {
+            says(id, &["turned a node away", &greets])
+        });
+        until("who dials says whom he did not find", || {
+            says(id, &["no TLS with the peer", &expected])
+        });
+    }
+    until("the node hears why", || says(thief, &["no TLS with the peer", &greets]));
+    // The others live without it.
+    let open = |owner: &str| {
+        cluster.json(&format!("account open --currency CNY --opening 1.00 --owner {owner}"));
+    };
+    ["lin", "wang", "zhao"].into_iter().for_each(open);
+    let log = |id: u64| cluster.status(id).map(|at| at.last_log_index);
+    assert!(log(thief) < log(leader), "it takes no part");
+    cluster.kill_node(thief);
+    for kind in ["pem", "key"] {
+        fs::rename(certs.join(format!("own.{kind}")), file(thief, kind)).unwrap();
+    }
+    cluster.start_node(thief);
+    cluster.settled();
+}
+
 /// A certificate of the cluster's authority, or of one that calls itself the same, with a name, until a year.
 fn forge(certs: &Path, authority: &KeyPair, name: &str, until_year: i32) -> Identity {
     let named = |common: &str, names: Vec<String>| {

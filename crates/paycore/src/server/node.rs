@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consensus::{
-    CheckpointOptions, Node, NodeConfig, Replica, ReplicaStatus, Replicas, StopReason, Timing,
+    Certified, CheckpointOptions, Node, NodeConfig, PeerTls, Replica, ReplicaStatus, Replicas,
+    StopReason, Timing,
 };
 use gateway::Shown;
 use gateway::tls::{Door, Guests, Identity, Role};
@@ -140,7 +141,8 @@ impl Plan {
             StoreKind::Sled => consensus::StoreKind::Sled,
             StoreKind::Memory => consensus::StoreKind::Memory,
         };
-        config.tls = self.identity.as_ref().map(Identity::dialler);
+        let dialler = |identity: Identity| PeerTls::new(move |node| identity.dialler_to(node));
+        config.tls = self.identity.clone().map(dialler);
         config
     }
 
@@ -151,16 +153,19 @@ impl Plan {
     }
 }
 
-/// Lets nodes alone to the lanes between nodes: who may ask a shard is not thereby a replica of it.
+/// Lets nodes alone to the lanes between nodes, and says which node's certificate was shown: who may ask a shard is not
+/// thereby a replica of it, and one replica is not another.
 #[derive(Clone, Copy, Debug)]
 struct NodesAlone {
     with_tls: bool,
 }
 
 impl Interceptor for NodesAlone {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let role = request.extensions().get::<Shown>().and_then(|shown| shown.role);
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let shown = request.extensions().get::<Shown>().copied().unwrap_or_default();
+        let Shown { role, node } = shown;
         if !self.with_tls || role == Some(Role::Node) {
+            request.extensions_mut().insert(Certified { node });
             return Ok(request);
         }
         tracing::warn!(?role, "turned a caller away from the lanes between nodes: he is no node");
@@ -355,13 +360,14 @@ mod tests {
         let passes = |with_tls, shown: Option<Shown>| {
             let mut request = Request::new(());
             shown.map(|shown| request.extensions_mut().insert(shown));
-            NodesAlone { with_tls }.call(request).is_ok()
+            let passed = NodesAlone { with_tls }.call(request).ok()?;
+            Some(passed.extensions().get::<Certified>()?.node)
         };
-        let shown = |role| Some(Shown { role });
-        assert!(passes(true, shown(Some(Role::Node))));
+        let shown = |role| Some(Shown { role, node: Some(2) });
+        assert_eq!(passes(true, shown(Some(Role::Node))), Some(Some(2)));
         for other in [shown(Some(Role::Gateway)), shown(Some(Role::Client)), shown(None), None] {
-            assert!(!passes(true, other), "{other:?}");
+            assert_eq!(passes(true, other), None, "{other:?}");
         }
-        assert!(passes(false, shown(None)));
+        assert_eq!(passes(false, None), Some(None));
     }
 }
