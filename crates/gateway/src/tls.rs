@@ -9,13 +9,17 @@
 //! Who dials checks the host name that he dialled, as browsers do; between nodes it is the name of the node that is
 //! checked instead ([`Identity::dialler_to`]), since there it matters who answers, and not where.
 //!
+//! Certificates are replaced while a process runs: [`Identity`]s come through a channel, a new connection is made and judged
+//! by the one that stands in it then, and the connections that are there go on.
+//!
 //! A [`Door`] also stands for one without TLS, which lets everybody in. Whoever is turned away is turned away before he
 //! has sent anything, and a line in the log says why.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -119,11 +123,15 @@ impl Identity {
         self.dialler().domain_name(node_name(node, &self.cluster))
     }
 
-    /// A door at which it shows its certificate.
+    /// Whether connections can be made with it.
     ///
     /// # Errors
     /// When one of the texts is not what it should be.
-    pub fn door(&self, guests: Guests) -> Result<Door, TlsError> {
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.rule(Guests::Members).map(drop)
+    }
+
+    fn rule(&self, guests: Guests) -> Result<Rule, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let chain = certificates(&self.certificate, "cert")?;
         let key = PrivateKeyDer::from_pem_slice(&self.key)
@@ -134,8 +142,7 @@ impl Identity {
             .with_single_cert(chain, key)?;
         config.alpn_protocols.push(b"h2".to_vec());
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let rule = Rule { acceptor, guests, cluster: self.cluster.clone() };
-        Ok(Door { rule: Some(Arc::new(rule)) })
+        Ok(Rule { acceptor, guests, cluster: self.cluster.clone() })
     }
 
     fn verifier(
@@ -187,7 +194,30 @@ pub enum TlsError {
 /// Where connections come in.
 #[derive(Clone, Debug, Default)]
 pub struct Door {
-    rule: Option<Arc<Rule>>,
+    keeper: Option<Arc<Keeper>>,
+}
+
+/// Makes a new rule when there is a new identity.
+struct Keeper {
+    identity: watch::Receiver<Arc<Identity>>,
+    guests: Guests,
+    /// The rule that stands, and the identity that it was made of.
+    made: Mutex<(Arc<Identity>, Arc<Rule>)>,
+}
+
+impl Keeper {
+    fn rule(&self) -> Arc<Rule> {
+        let now = Arc::clone(&self.identity.borrow());
+        let mut made = self.made.lock().expect("nothing panics while it holds the rule");
+        if !Arc::ptr_eq(&made.0, &now) {
+            match now.rule(self.guests) {
+                Ok(rule) => made.1 = Arc::new(rule),
+                Err(why) => tracing::error!(%why, "a door cannot show the new certificates"),
+            }
+            made.0 = now;
+        }
+        Arc::clone(&made.1)
+    }
 }
 
 struct Rule {
@@ -196,9 +226,9 @@ struct Rule {
     cluster: String,
 }
 
-impl std::fmt::Debug for Rule {
+impl std::fmt::Debug for Keeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rule").field("guests", &self.guests).finish_non_exhaustive()
+        f.debug_struct("Keeper").field("guests", &self.guests).finish_non_exhaustive()
     }
 }
 
@@ -206,20 +236,33 @@ impl Door {
     /// A door without TLS: for loopback, and for networks that let nobody else in.
     #[must_use]
     pub const fn plaintext() -> Self {
-        Self { rule: None }
+        Self { keeper: None }
+    }
+
+    /// A door at which a process shows the certificate that it has when somebody comes.
+    ///
+    /// # Errors
+    /// When no connection can be made with the identity that it has now. Of a later one that is said in the log, and the
+    /// door stays as it was.
+    pub fn of(identity: watch::Receiver<Arc<Identity>>, guests: Guests) -> Result<Self, TlsError> {
+        let now = Arc::clone(&identity.borrow());
+        let rule = Arc::new(now.rule(guests)?);
+        let keeper = Keeper { identity, guests, made: Mutex::new((now, rule)) };
+        Ok(Self { keeper: Some(Arc::new(keeper)) })
     }
 
     /// Whether it has TLS.
     #[must_use]
     pub const fn is_tls(&self) -> bool {
-        self.rule.is_some()
+        self.keeper.is_some()
     }
 
     /// A connection, once it has shown that it may pass.
     pub(crate) async fn let_in(&self, stream: TcpStream) -> Option<(Carrier, Shown)> {
-        let Some(rule) = &self.rule else {
+        let Some(keeper) = &self.keeper else {
             return Some((Carrier::Plain(stream), Shown::default()));
         };
+        let rule = keeper.rule();
         let from = stream.peer_addr().map_or_else(|_| "?".to_owned(), |from| from.to_string());
         let stream = match tokio::time::timeout(HANDSHAKE_MAX, rule.acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,

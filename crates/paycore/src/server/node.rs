@@ -29,6 +29,7 @@ use super::admin::Metrics;
 use super::life::Life;
 use super::{Ports, Supervisor};
 use crate::cli::Invocation;
+use crate::config::tls::Files;
 use crate::config::{StoreKind, Topology};
 use crate::exit::Failure;
 
@@ -85,8 +86,8 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     let admin = args.admin.clone();
     let admin = admin.or_else(|| topology.node(id).and_then(|node| node.admin.clone()));
     let ports = Ports { admin, trace: settings.trace.clone() };
-    let identity = crate::config::tls::identity(&topology, &format!("node-{id}"), args.plaintext)?;
-    let plan = Plan { topology, id, data, ports, joins: args.join, hands_over: true, identity };
+    let files = crate::config::tls::files(&topology, &format!("node-{id}"), args.plaintext)?;
+    let plan = Plan { topology, id, data, ports, joins: args.join, hands_over: true, files };
     let supervisor = Supervisor::of_environment();
     let span = tracing::info_span!("node", node = plan.id);
     let life = serve(plan, supervisor, super::asked_to_stop());
@@ -109,7 +110,7 @@ pub(crate) struct Plan {
     /// Whether it hands over what it leads when it is asked to stop; of no use when all nodes stop together.
     pub(crate) hands_over: bool,
     /// What it shows, and whom it trusts; `None` for plaintext.
-    pub(crate) identity: Option<Identity>,
+    pub(crate) files: Option<Files>,
 }
 
 impl Plan {
@@ -119,7 +120,7 @@ impl Plan {
         [("cluster", cluster), ("role", "node".to_owned()), ("node", self.id.to_string())]
     }
 
-    fn config(&self, metrics: &Metrics) -> NodeConfig {
+    fn config(&self, metrics: &Metrics, tls: Option<PeerTls>) -> NodeConfig {
         let peers = self.topology.peers();
         let mut config = NodeConfig::new(self.id, self.data.clone(), peers, self.topology.shards());
         config.replicas = self.topology.replication();
@@ -141,15 +142,21 @@ impl Plan {
             StoreKind::Sled => consensus::StoreKind::Sled,
             StoreKind::Memory => consensus::StoreKind::Memory,
         };
-        let dialler = |identity: Identity| PeerTls::new(move |node| identity.dialler_to(node));
-        config.tls = self.identity.clone().map(dialler);
+        config.tls = tls;
         config
     }
 
-    fn door(&self) -> Result<Door, Failure> {
-        let door = self.identity.as_ref().map(|identity| identity.door(Guests::Members));
-        let door = door.transpose().map_err(|why| Failure::config(why.to_string()))?;
-        Ok(door.unwrap_or_default())
+    /// Where it lets peers and gateways in, and how it dials its peers.
+    fn tls(&self) -> Result<(Door, Option<PeerTls>), Failure> {
+        let Some(files) = &self.files else { return Ok((Door::plaintext(), None)) };
+        let identity = files.clone().follow()?;
+        let door = Door::of(identity.clone(), Guests::Members);
+        let door = door.map_err(|why| Failure::config(why.to_string()))?;
+        let peers = PeerTls::new(move |node| {
+            let now: Arc<Identity> = Arc::clone(&identity.borrow());
+            now.dialler_to(node)
+        });
+        Ok((door, Some(peers)))
     }
 }
 
@@ -194,13 +201,13 @@ pub(crate) async fn serve(
     let listener = TcpListener::bind(&spec.grpc).await.map_err(|why| {
         Failure::io(format!("node {}: cannot listen on {}", plan.id, spec.grpc), &why)
     })?;
-    let door = plan.door()?;
+    let (door, tls) = plan.tls()?;
     let alone = NodesAlone { with_tls: door.is_tls() };
     let metrics = Metrics::new(&plan.about())?;
     let life = Arc::new(Life::default());
     // The admin port is there before the disk is read, which takes what it takes.
     let _admin = life.open_admin(&plan.ports, &metrics, &supervisor)?;
-    let node = Node::open(plan.config(&metrics)).await;
+    let node = Node::open(plan.config(&metrics, tls)).await;
     let node = Arc::new(node.map_err(|why| Failure::internal(why.to_string()))?);
     tracing::info!(node = plan.id, address = %spec.grpc, data = %plan.data.display(), "opened");
     life.opened(node.vitals());
