@@ -19,7 +19,7 @@ use crate::call::{Caller, Finished, Way};
 use crate::deadline;
 use crate::grpc::check_batch;
 use crate::router::{Halt, Router};
-use crate::trace::About;
+use crate::trace::{About, TRACEPARENT};
 
 /// Requests that one session may have in flight or unread: four full frames. Past that its next frame is not read, and
 /// its sender waits. One session alone cannot use up the gateway's budget.
@@ -109,7 +109,9 @@ impl Reader {
         };
         let way = Way::Session { id: frame.id, answers: self.told.clone(), room };
         let about = || About::rpc(format!("{SERVICE_NAME}/Session frame"));
-        let trace = self.router.sampling().begin(|_| None, about);
+        let parent = frame.traceparent.as_deref();
+        let said = |name: &str| parent.filter(|_| name == TRACEPARENT);
+        let trace = self.router.sampling().begin(said, about);
         let caller = Caller { deadline, trace };
         let mut call = self.router.open(caller, frame.requests.len(), way);
         for (place, read) in read_all(grant, frame.requests).enumerate() {

@@ -14,6 +14,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
+use client::{AccountId, Client, Error, Request as Wanted};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -214,10 +215,27 @@ fn a_call_is_one_trace_from_either_door_to_the_ledger() {
     }
     let name = opened["resource"].as_str().unwrap().to_owned();
     runtime.block_on(async {
-        let channel = Endpoint::from_shared(door).unwrap().connect().await.unwrap();
+        let channel = Endpoint::from_shared(door.clone()).unwrap().connect().await.unwrap();
         let mut asked = Request::new(GetAccountRequest { name, stale_ok: false });
         asked.metadata_mut().insert("traceparent", parent(6, 1).parse().unwrap());
         PaymentsClient::new(channel).get_account(asked).await.unwrap();
+    });
+    runtime.block_on(async {
+        let session = Client::connect(door.clone()).await.unwrap().session();
+        let request = |key: &str| {
+            let account = AccountId::from_u128(17);
+            [Wanted::close_account(account).with_key(key)]
+        };
+        // Frames of one session are traced each by itself. Nobody has the account, so the ledger says no.
+        let unasked = session.send(&request("unasked")).await.unwrap();
+        let asked_not_to =
+            session.send_traced(&request("asked-not-to"), parent(7, 0)).await.unwrap();
+        let nonsense = session.send_traced(&request("no"), "01-nonsense").await.unwrap();
+        let asked = session.send_traced(&request("asked"), parent(7, 1)).await.unwrap();
+        for pending in [unasked, asked_not_to, nonsense, asked] {
+            let results = pending.await;
+            assert!(matches!(&results[..], [Err(Error::Rejected { .. })]), "{results:?}");
+        }
     });
     // What they have not sent yet is sent when they end.
     assert!(cluster.stop_gateway().success() && cluster.stop_node(1).success());
@@ -246,6 +264,7 @@ fn a_call_is_one_trace_from_either_door_to_the_ledger() {
     // It was the caller's mistake, not the server's.
     assert_eq!(span.status.map_or(StatusCode::Unset, |status| status.code()), StatusCode::Unset);
     collector.alone(6, "paycore.v1.Payments/GetAccount");
+    collector.check_change(7, "paycore.v1.Payments/Session frame");
     let all = collector.0.lock().unwrap().len();
-    assert_eq!(all, 9 + 9 + 3, "nobody else is traced");
+    assert_eq!(all, 9 + 9 + 3 + 9, "nobody else is traced");
 }
