@@ -25,6 +25,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
@@ -128,17 +129,24 @@ impl Collector {
 /// What a span says about itself.
 fn said(span: &Span) -> BTreeMap<&str, String> {
     let pairs = span.attributes.iter().map(|pair| {
-        let value = match pair.value.as_ref().and_then(|value| value.value.clone()).unwrap() {
-            Attribute::StringValue(text) => text,
-            Attribute::IntValue(number) => number.to_string(),
-            other => panic!("{other:?}"),
+        let value = pair.value.as_ref().and_then(|value| value.value.clone()).unwrap();
+        let text = if let Attribute::StringValue(text) = value {
+            text
+        } else if let Attribute::IntValue(number) = value {
+            number.to_string()
+        } else {
+            panic!("{value:?}")
         };
-        (pair.key.as_str(), value)
+        (pair.key.as_str(), text)
     });
     pairs.collect()
 }
 
-async fn open(client: &mut PaymentsClient<Channel>, key: &str, traceparent: Option<&str>) {
+async fn open(
+    client: &mut PaymentsClient<Channel>,
+    key: &str,
+    traceparent: Option<&str>,
+) -> String {
     let opening = Money { currency_code: "CNY".to_owned(), units_minor: 100 };
     let mut request = Request::new(OpenAccountRequest {
         idempotency_key: key.to_owned(),
@@ -149,7 +157,7 @@ async fn open(client: &mut PaymentsClient<Channel>, key: &str, traceparent: Opti
     if let Some(traceparent) = traceparent {
         request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
     }
-    client.open_account(request).await.unwrap();
+    client.open_account(request).await.unwrap().into_inner().resource
 }
 
 /// A call over HTTP: what the answer says about its trace, and its document.
@@ -170,11 +178,8 @@ fn call(address: &str, line: &str, key: &str, body: &Value, parent: &str) -> (St
     (told.unwrap_or_default().to_owned(), serde_json::from_str(body).unwrap())
 }
 
-#[test]
-fn a_call_is_one_trace_from_either_door_to_the_ledger() {
-    let collector = Collector::default();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+/// A cluster of one node that sends its spans to a collector.
+fn start(runtime: &Runtime, collector: &Collector) -> Cluster {
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let service = TraceServiceServer::new(collector.clone());
@@ -183,68 +188,74 @@ fn a_call_is_one_trace_from_either_door_to_the_ledger() {
             .add_service(service)
             .serve_with_incoming(TcpListenerStream::new(listener)),
     );
-
     let variables = [
         ("PAYCORE__TRACE__OTLP", address.as_str()),
         ("PAYCORE__TRACE__SAMPLE_RATIO", "0"),
         ("OTEL_BSP_SCHEDULE_DELAY", "50"),
     ];
-    let mut cluster = Cluster::start_in("dev-1.toml", "", &variables);
+    let cluster = Cluster::start_in("dev-1.toml", "", &variables);
     until("it is ready", || cluster.ask("gateway", "/readyz").filter(|(status, _)| *status == 200));
-    let door = format!("http://{}", cluster.endpoint);
-    runtime.block_on(async {
-        let channel = Endpoint::from_shared(door.clone()).unwrap().connect().await.unwrap();
-        let mut client = PaymentsClient::new(channel);
-        open(&mut client, "nobody asked", None).await;
-        open(&mut client, "asked not to", Some(&parent(1, 0))).await;
-        open(&mut client, "nonsense", Some("01-nonsense")).await;
-        open(&mut client, "asked", Some(&parent(1, 1))).await;
-    });
-    let http = |line: &str, key: &str, body: &Value, parent: &str| {
-        call(&cluster.http, line, key, body, parent)
-    };
+    cluster
+}
+
+/// Traces 1 and 2: a change, and a read.
+async fn by_grpc(door: String) {
+    let channel = Endpoint::from_shared(door).unwrap().connect().await.unwrap();
+    let mut client = PaymentsClient::new(channel);
+    open(&mut client, "nobody asked", None).await;
+    open(&mut client, "asked not to", Some(&parent(1, 0))).await;
+    open(&mut client, "nonsense", Some("01-nonsense")).await;
+    let name = open(&mut client, "asked", Some(&parent(1, 1))).await;
+    let mut asked = Request::new(GetAccountRequest { name, stale_ok: false });
+    asked.metadata_mut().insert("traceparent", parent(2, 1).parse().unwrap());
+    client.get_account(asked).await.unwrap();
+}
+
+/// Trace 3. Frames of one session are traced each by itself. Nobody has the account, so the ledger says no.
+async fn by_session(door: String) {
+    let session = Client::connect(door).await.unwrap().session();
+    let request = |key: &str| [Wanted::close_account(AccountId::from_u128(17)).with_key(key)];
+    let unasked = session.send(&request("unasked")).await.unwrap();
+    let asked_not_to = session.send_traced(&request("asked-not-to"), parent(3, 0)).await.unwrap();
+    let nonsense = session.send_traced(&request("no"), "01-nonsense").await.unwrap();
+    let asked = session.send_traced(&request("asked"), parent(3, 1)).await.unwrap();
+    for pending in [unasked, asked_not_to, nonsense, asked] {
+        let results = pending.await;
+        assert!(matches!(&results[..], [Err(Error::Rejected { .. })]), "{results:?}");
+    }
+}
+
+/// What the answers to calls over HTTP say about their traces.
+struct Told {
+    change: String,
+    read: (String, String),
+    refused: (String, Value),
+}
+
+/// Traces 4, 5 and 6: a change, a read, and a call that goes no further than its door.
+fn by_http(address: &str) -> Told {
+    let http =
+        |line: &str, key: &str, body: &Value, parent: &str| call(address, line, key, body, parent);
     let account =
         json!({"currency_code": "CNY", "opening_balance": {"amount": 100, "currency": "CNY"}});
-    let (told, opened) = http("POST /v1/accounts", "asked-by-http", &account, &parent(2, 1));
-    let read = format!("GET /v1/{}", opened["resource"].as_str().unwrap());
-    let (told_of_read, _) = http(&read, "", &Value::Null, &parent(3, 1));
-    let (told_of_no, no) = http("POST /v1/transfers", "refused", &json!({}), &parent(4, 1));
-    for unasked in [parent(5, 0), "01-nonsense".to_owned()] {
+    let (change, opened) = http("POST /v1/accounts", "asked-by-http", &account, &parent(4, 1));
+    let path = format!("/v1/{}", opened["resource"].as_str().unwrap());
+    let (read, _) = http(&format!("GET {path}"), "", &Value::Null, &parent(5, 1));
+    for unasked in [parent(9, 0), "01-nonsense".to_owned()] {
         let (told, no) = http("POST /v1/transfers", "refused", &json!({}), &unasked);
         assert_eq!((told.as_str(), no.get("trace_id")), ("", None));
     }
-    let name = opened["resource"].as_str().unwrap().to_owned();
-    runtime.block_on(async {
-        let channel = Endpoint::from_shared(door.clone()).unwrap().connect().await.unwrap();
-        let mut asked = Request::new(GetAccountRequest { name, stale_ok: false });
-        asked.metadata_mut().insert("traceparent", parent(6, 1).parse().unwrap());
-        PaymentsClient::new(channel).get_account(asked).await.unwrap();
-    });
-    runtime.block_on(async {
-        let session = Client::connect(door.clone()).await.unwrap().session();
-        let request = |key: &str| {
-            let account = AccountId::from_u128(17);
-            [Wanted::close_account(account).with_key(key)]
-        };
-        // Frames of one session are traced each by itself. Nobody has the account, so the ledger says no.
-        let unasked = session.send(&request("unasked")).await.unwrap();
-        let asked_not_to =
-            session.send_traced(&request("asked-not-to"), parent(7, 0)).await.unwrap();
-        let nonsense = session.send_traced(&request("no"), "01-nonsense").await.unwrap();
-        let asked = session.send_traced(&request("asked"), parent(7, 1)).await.unwrap();
-        for pending in [unasked, asked_not_to, nonsense, asked] {
-            let results = pending.await;
-            assert!(matches!(&results[..], [Err(Error::Rejected { .. })]), "{results:?}");
-        }
-    });
-    // What they have not sent yet is sent when they end.
-    assert!(cluster.stop_gateway().success() && cluster.stop_node(1).success());
+    let refused = http("POST /v1/transfers", "refused", &json!({}), &parent(6, 1));
+    Told { change, read: (path, read), refused }
+}
 
-    collector.check_change(1, "paycore.v1.Payments/OpenAccount");
-    collector.check_change(2, "POST /v1/accounts");
-    let posted = &collector.trace(2)["POST /v1/accounts"].1;
-    assert_eq!(told, format!("00-{}-{}-01", id(2), hex(&posted.span_id)));
-    let about = said(posted);
+/// What the spans of those calls say, and whether the answers named them.
+fn check_http(collector: &Collector, told: &Told) {
+    let name = |trace: u8, span: &Span| format!("00-{}-{}-01", id(trace), hex(&span.span_id));
+    collector.check_change(4, "POST /v1/accounts");
+    let span = &collector.trace(4)["POST /v1/accounts"].1;
+    assert_eq!(told.change, name(4, span));
+    let about = said(span);
     for (name, value) in [
         ("http.request.method", "POST"),
         ("http.route", "/v1/accounts"),
@@ -254,17 +265,36 @@ fn a_call_is_one_trace_from_either_door_to_the_ledger() {
     ] {
         assert_eq!(about.get(name).map(String::as_str), Some(value), "{about:?}");
     }
-    let span = collector.alone(3, "GET /v1/accounts/{id}");
-    assert_eq!(told_of_read, format!("00-{}-{}-01", id(3), hex(&span.span_id)));
-    assert_eq!(said(&span)["url.path"], read.strip_prefix("GET ").unwrap());
-    let span = collector.alone(4, "POST /v1/transfers");
-    assert_eq!(told_of_no, format!("00-{}-{}-01", id(4), hex(&span.span_id)));
-    assert_eq!((no["trace_id"].as_str(), &no["status"]), (Some(id(4).as_str()), &json!(400)));
+    let span = collector.alone(5, "GET /v1/accounts/{id}");
+    assert_eq!(told.read, (said(&span)["url.path"].clone(), name(5, &span)));
+    let span = collector.alone(6, "POST /v1/transfers");
+    let (named, no) = &told.refused;
+    assert_eq!(
+        (named, &no["trace_id"], &no["status"]),
+        (&name(6, &span), &json!(id(6)), &json!(400))
+    );
     assert_eq!(said(&span)["http.response.status_code"], "400");
     // It was the caller's mistake, not the server's.
     assert_eq!(span.status.map_or(StatusCode::Unset, |status| status.code()), StatusCode::Unset);
-    collector.alone(6, "paycore.v1.Payments/GetAccount");
-    collector.check_change(7, "paycore.v1.Payments/Session frame");
+}
+
+#[test]
+fn a_call_is_one_trace_from_every_door_to_the_ledger() {
+    let collector = Collector::default();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mut cluster = start(&runtime, &collector);
+    let door = format!("http://{}", cluster.endpoint);
+    runtime.block_on(by_grpc(door.clone()));
+    runtime.block_on(by_session(door));
+    let told = by_http(&cluster.http);
+    // What they have not sent yet is sent when they end.
+    assert!(cluster.stop_gateway().success() && cluster.stop_node(1).success());
+
+    collector.check_change(1, "paycore.v1.Payments/OpenAccount");
+    collector.alone(2, "paycore.v1.Payments/GetAccount");
+    collector.check_change(3, "paycore.v1.Payments/Session frame");
+    check_http(&collector, &told);
     let all = collector.0.lock().unwrap().len();
-    assert_eq!(all, 9 + 9 + 3 + 9, "nobody else is traced");
+    assert_eq!(all, 9 + 1 + 9 + 9 + 1 + 1, "nobody else is traced");
 }
