@@ -79,11 +79,33 @@ impl Session {
     /// # Errors
     /// [`Error::Refused`] when there are too many requests, or none, or they take more than 4 MiB.
     pub async fn send(&self, requests: &[Request]) -> Result<Pending, Error> {
+        self.send_frame(requests, None).await
+    }
+
+    /// The same, as part of a trace: `traceparent` is the caller's name for it, as W3C's Trace Context has it. A gateway
+    /// that traces nothing, or cannot read it, does not heed it.
+    ///
+    /// # Errors
+    /// As [`Session::send`].
+    pub async fn send_traced(
+        &self,
+        requests: &[Request],
+        traceparent: impl Into<String>,
+    ) -> Result<Pending, Error> {
+        self.send_frame(requests, Some(traceparent.into())).await
+    }
+
+    async fn send_frame(
+        &self,
+        requests: &[Request],
+        traceparent: Option<String>,
+    ) -> Result<Pending, Error> {
         let count = requests.len();
         let message = SessionRequest {
             id: 0,
             requests: requests.iter().map(Request::message).collect(),
             timeout_ms: 0,
+            traceparent,
         };
         // A frame that the gateway cannot take would end the stream, and everybody else's frames with it.
         check_size(count, message.encoded_len())?;

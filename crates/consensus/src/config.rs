@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ledger::Shards;
-use tonic::transport::ClientTlsConfig;
 
 use crate::checkpoint::CheckpointOptions;
 use crate::log;
 use crate::meter::Meter;
+use crate::transport::PeerTls;
 
 /// How a node of a cluster runs its groups.
 #[derive(Clone, Debug)]
@@ -33,8 +33,8 @@ pub struct NodeConfig {
     pub log: log::Options,
     /// How quickly a dead leader is noticed.
     pub timing: Timing,
-    /// How peers are dialled with TLS: whom this node trusts, and what it shows; `None` for plaintext.
-    pub tls: Option<ClientTlsConfig>,
+    /// How peers are dialled with TLS; `None` for plaintext.
+    pub tls: Option<PeerTls>,
     /// Where it counts what it does.
     pub meter: Meter,
 }

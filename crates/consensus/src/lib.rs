@@ -71,5 +71,5 @@ pub use replica::{
     Applied, BATCH_BYTES_MAX, ProposeError, Refused, Replica, ReplicaStatus, Stages,
 };
 pub use stop::StopReason;
-pub use transport::{PeerService, tune};
+pub use transport::{Certified, PeerService, PeerTls, tune};
 pub use witness::Forgotten;

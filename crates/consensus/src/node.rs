@@ -156,7 +156,7 @@ impl Node {
     /// What peers talk to. Mount it before the node starts; [`crate::tune`] gives the server what it needs.
     #[must_use]
     pub fn peer_service(&self) -> PeerServer<PeerService> {
-        PeerService::new(Arc::clone(&self.0.desk))
+        PeerService::new(Arc::clone(&self.0.desk), self.0.config.tls.is_some())
     }
 
     /// Where this node's shards send what they write to others.

@@ -36,6 +36,14 @@ pub(crate) enum TurnedAway {
     /// The node's data directory was replaced. It must come back under a new node id.
     #[error("node {0} is known with another data directory: it must rejoin under a new node id")]
     OtherDisk(u64),
+    /// The node's certificate is another's, or names none. Give every node its own, which names it.
+    #[error("node {node} shows a certificate that names {}", named.map_or("no node".to_owned(), |named| format!("node {named}")))]
+    OtherCertificate {
+        /// Who it says it is.
+        node: u64,
+        /// Who the certificate says it is.
+        named: Option<u64>,
+    },
     /// The nodes are not of one cluster, or not of one release.
     #[error("another cluster, or another release")]
     OtherCluster,

@@ -7,7 +7,8 @@
 //! - The dialer asks, the listener answers under the request's number. The other direction has lanes of its own, so
 //!   nobody waits for his own questions to be answered first.
 //! - Both sides begin with a greeting: who they are, from which data directory, whom they mean. A node whose data
-//!   directory is not the one its peers know is turned away ([`crate::roster`]).
+//!   directory is not the one its peers know is turned away ([`crate::roster`]), and so is one whose certificate is
+//!   another node's ([`tls`]).
 //!
 //! tonic is known to [`dial`] and [`service`] alone. Everything else speaks [`Message`]s to a [`link::Link`], so that a
 //! simulated network can stand in their place.
@@ -17,6 +18,7 @@ mod lanes;
 mod link;
 mod network;
 mod service;
+mod tls;
 
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ pub(crate) use link::{CallError, Link};
 pub(crate) use network::{GroupPeers, Peers};
 pub(crate) use proto::{Message, Parcel};
 pub use service::{PeerService, tune};
+pub use tls::{Certified, PeerTls};
 
 #[allow(
     missing_docs,

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tonic::transport::{ClientTlsConfig, Server};
+use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use wire::limits::MESSAGE_BYTES_MAX;
@@ -53,7 +53,7 @@ pub struct Gateway {
     config: GatewayConfig,
     keys: Option<watch::Receiver<Arc<Keyring>>>,
     door: Door,
-    dialler: Option<ClientTlsConfig>,
+    identity: Option<watch::Receiver<Arc<Identity>>>,
     http: Option<TcpListener>,
     meter: Arc<Meter>,
     budget: Arc<Budget>,
@@ -92,11 +92,11 @@ impl Gateway {
     pub fn new(config: GatewayConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         let (keys, door) = (None, Door::plaintext());
-        let (dialler, http) = (None, None);
+        let (identity, http) = (None, None);
         let budget = Budget::new(config.limits.requests_in_flight, config.limits.bytes_in_flight);
         let standing = watch::Sender::new(Standing::default());
         let (meter, sampling) = (Arc::default(), Sampling::default());
-        Ok(Self { config, keys, door, dialler, http, meter, budget, standing, sampling })
+        Ok(Self { config, keys, door, identity, http, meter, budget, standing, sampling })
     }
 
     /// Serves HTTP/JSON too, on this listener.
@@ -114,13 +114,17 @@ impl Gateway {
     }
 
     /// The same gateway with TLS: it shows its certificate to callers and nodes, talks to nodes that show theirs, and
-    /// lets those callers in.
+    /// lets those callers in. Each new connection is made with the identity that stands in the channel then.
     ///
     /// # Errors
     /// When the identity's files are not what they should be.
-    pub fn with_tls(mut self, identity: &Identity, callers: Guests) -> Result<Self, TlsError> {
-        self.door = identity.door(callers)?;
-        self.dialler = Some(identity.dialler());
+    pub fn with_tls(
+        mut self,
+        identity: watch::Receiver<Arc<Identity>>,
+        callers: Guests,
+    ) -> Result<Self, TlsError> {
+        self.door = Door::of(identity.clone(), callers)?;
+        self.identity = Some(identity);
         Ok(self)
     }
 
@@ -202,7 +206,7 @@ impl Gateway {
 
     fn parts(&self) -> Parts {
         let GatewayConfig { topology, limits } = &self.config;
-        let nodes = Arc::new(Nodes::new(topology, self.dialler.clone()));
+        let nodes = Arc::new(Nodes::new(topology, self.identity.clone()));
         let mut tasks = JoinSet::new();
         let mut begin = |group: u16| {
             let link = Arc::new(Link::new(group));

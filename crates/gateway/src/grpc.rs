@@ -17,6 +17,7 @@ use crate::deadline;
 use crate::reads::Reads;
 use crate::router::{Halt, Router};
 use crate::session::{self, Answers, read_all};
+use crate::trace::About;
 
 /// The doors.
 #[derive(Debug)]
@@ -65,15 +66,16 @@ impl Doors {
     }
 
     /// Who asks a question: a question counts as a request.
-    fn reader<T>(&self, call: &Request<T>) -> Result<Grant, Status> {
+    fn reader<T>(&self, call: &Request<T>) -> Result<(Grant, Caller), Status> {
         let grant = self.access.grant_call(call.metadata()).map_err(refused)?;
         grant.charge_one().map_err(status::rate_limited)?;
-        Ok(grant)
+        Ok((grant, self.caller(call.metadata(), method::<T>)))
     }
 
     /// What a call that was let in is owed. Nobody else's is traced.
     fn caller(&self, metadata: &MetadataMap, name: impl FnOnce() -> String) -> Caller {
-        let trace = self.router.sampling().begin(Some(metadata), name);
+        let said = |name: &str| metadata.get(name).and_then(|said| said.to_str().ok());
+        let trace = self.router.sampling().begin(said, || About::rpc(name()));
         Caller { deadline: deadline::of_call(metadata), trace }
     }
 }
@@ -194,32 +196,32 @@ impl Payments for Doors {
         &self,
         call: Request<v1::GetAccountRequest>,
     ) -> Result<Response<v1::Account>, Status> {
-        let (caller, deadline) = (self.reader(&call)?, deadline::of_call(call.metadata()));
-        self.reads.account(caller.behalf(), &call.into_inner(), deadline).await.map(Response::new)
+        let (grant, Caller { deadline, trace: _traced }) = self.reader(&call)?;
+        self.reads.account(grant.behalf(), &call.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn get_hold(
         &self,
         call: Request<v1::GetHoldRequest>,
     ) -> Result<Response<v1::Hold>, Status> {
-        let (caller, deadline) = (self.reader(&call)?, deadline::of_call(call.metadata()));
-        self.reads.hold(caller.behalf(), &call.into_inner(), deadline).await.map(Response::new)
+        let (grant, Caller { deadline, trace: _traced }) = self.reader(&call)?;
+        self.reads.hold(grant.behalf(), &call.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn list_postings(
         &self,
         call: Request<v1::ListPostingsRequest>,
     ) -> Result<Response<v1::ListPostingsResponse>, Status> {
-        let (caller, deadline) = (self.reader(&call)?, deadline::of_call(call.metadata()));
-        self.reads.postings(caller.behalf(), &call.into_inner(), deadline).await.map(Response::new)
+        let (grant, Caller { deadline, trace: _traced }) = self.reader(&call)?;
+        self.reads.postings(grant.behalf(), &call.into_inner(), deadline).await.map(Response::new)
     }
 
     async fn lookup_outcome(
         &self,
         call: Request<v1::LookupOutcomeRequest>,
     ) -> Result<Response<v1::Outcome>, Status> {
-        let (caller, deadline) = (self.reader(&call)?, deadline::of_call(call.metadata()));
-        self.reads.outcome(caller.behalf(), &call.into_inner(), deadline).await.map(Response::new)
+        let (grant, Caller { deadline, trace: _traced }) = self.reader(&call)?;
+        self.reads.outcome(grant.behalf(), &call.into_inner(), deadline).await.map(Response::new)
     }
 }
 

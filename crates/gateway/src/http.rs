@@ -12,6 +12,7 @@
 //!   knows, and one that is there twice.
 //! - **Deadlines.** `Grpc-Timeout`, the header that gateways from HTTP to gRPC read already, with gRPC's own syntax: one
 //!   to eight digits and a unit, such as `500m`; 10 s when it is absent, never more than a minute.
+//! - **Traces.** `traceparent`, W3C's, in; and out with the answer to a call that is traced.
 //!
 //! **Threads.** Everything runs on the thread that polls [`serve`]. actix-web's own server would start a thread that
 //! accepts and one that works, and each request would cross over to the router's thread and back. Here the connections
@@ -37,6 +38,7 @@ mod problem;
 mod requests;
 mod server;
 mod statement;
+mod trace;
 mod transfers;
 mod views;
 

@@ -35,6 +35,8 @@ pub struct Connection {
 pub struct Shown {
     /// What its certificate is for, if it has shown one.
     pub role: Option<Role>,
+    /// The node of the cluster that its certificate names, if it names one and no other.
+    pub node: Option<u64>,
 }
 
 /// What carries a connection's bytes.

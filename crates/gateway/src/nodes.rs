@@ -1,13 +1,16 @@
-//! The nodes' addresses, and one connection to each: all shards' streams and reads share it.
+//! The nodes' addresses, and one connection to each: all shards' streams and reads share it. When the gateway has new
+//! certificates, what comes next goes over a new connection, and what is under way ends on the old one.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tokio::sync::watch;
+use tonic::transport::{Channel, Endpoint};
 use wire::proto::cluster::Leader;
 
 use crate::config::{Topology, is_address};
+use crate::tls::Identity;
 
 /// How long a connection may take to be made.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
@@ -26,14 +29,25 @@ const NODES_MAX: usize = 256;
 /// The nodes that are known.
 #[derive(Debug)]
 pub(crate) struct Nodes {
-    known: Mutex<BTreeMap<u64, Channel>>,
-    tls: Option<ClientTlsConfig>,
+    known: Mutex<BTreeMap<u64, Node>>,
+    identity: Option<watch::Receiver<Arc<Identity>>>,
+}
+
+#[derive(Debug)]
+struct Node {
+    address: String,
+    channel: Channel,
+    /// What the channel's connections show.
+    shown: Option<Arc<Identity>>,
 }
 
 impl Nodes {
     /// The configured nodes. Connections are made when they are needed.
-    pub(crate) fn new(topology: &Topology, tls: Option<ClientTlsConfig>) -> Self {
-        let nodes = Self { known: Mutex::new(BTreeMap::new()), tls };
+    pub(crate) fn new(
+        topology: &Topology,
+        identity: Option<watch::Receiver<Arc<Identity>>>,
+    ) -> Self {
+        let nodes = Self { known: Mutex::new(BTreeMap::new()), identity };
         for (node, address) in topology.replicas().iter().flatten() {
             nodes.learn(&Leader { node_id: *node, address: address.clone() });
         }
@@ -42,7 +56,20 @@ impl Nodes {
 
     /// The connection to a node, if it is known.
     pub(crate) fn channel(&self, node: u64) -> Option<Channel> {
-        self.lock().get(&node).cloned()
+        let now = self.shown();
+        let mut known = self.lock();
+        let Node { address, channel, shown } = known.get_mut(&node)?;
+        if shown.as_ref().map(Arc::as_ptr) != now.as_ref().map(Arc::as_ptr) {
+            if let Some(renewed) = connection(address, now.as_deref()) {
+                *channel = renewed;
+            }
+            *shown = now;
+        }
+        Some(channel.clone())
+    }
+
+    fn shown(&self) -> Option<Arc<Identity>> {
+        self.identity.as_ref().map(|identity| Arc::clone(&identity.borrow()))
     }
 
     /// Every node that is known: those configured, and those that were named since.
@@ -57,8 +84,9 @@ impl Nodes {
         if known.contains_key(&named.node_id) || known.len() >= NODES_MAX {
             return;
         }
-        if let Some(channel) = connection(&named.address, self.tls.as_ref()) {
-            known.insert(named.node_id, channel);
+        let shown = self.shown();
+        if let Some(channel) = connection(&named.address, shown.as_deref()) {
+            known.insert(named.node_id, Node { address: named.address.clone(), channel, shown });
         }
     }
 
@@ -67,20 +95,20 @@ impl Nodes {
         self.lock().remove(&node);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Channel>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Node>> {
         self.known.lock().expect("nothing panics while it holds the nodes")
     }
 }
 
-fn connection(address: &str, tls: Option<&ClientTlsConfig>) -> Option<Channel> {
+fn connection(address: &str, identity: Option<&Identity>) -> Option<Channel> {
     if !is_address(address) {
         return None;
     }
-    let endpoint = match tls {
+    let endpoint = match identity {
         None => Endpoint::from_shared(format!("http://{address}")).ok()?,
-        Some(tls) => {
+        Some(identity) => {
             let endpoint = Endpoint::from_shared(format!("https://{address}")).ok()?;
-            endpoint.tls_config(tls.clone()).ok()?
+            endpoint.tls_config(identity.dialler()).ok()?
         }
     };
     let channel = endpoint

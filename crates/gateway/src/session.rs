@@ -19,6 +19,7 @@ use crate::call::{Caller, Finished, Way};
 use crate::deadline;
 use crate::grpc::check_batch;
 use crate::router::{Halt, Router};
+use crate::trace::{About, TRACEPARENT};
 
 /// Requests that one session may have in flight or unread: four full frames. Past that its next frame is not read, and
 /// its sender waits. One session alone cannot use up the gateway's budget.
@@ -107,7 +108,10 @@ impl Reader {
             () = self.told.closed() => return None,
         };
         let way = Way::Session { id: frame.id, answers: self.told.clone(), room };
-        let trace = self.router.sampling().begin(None, || format!("{SERVICE_NAME}/Session frame"));
+        let about = || About::rpc(format!("{SERVICE_NAME}/Session frame"));
+        let parent = frame.traceparent.as_deref();
+        let said = |name: &str| parent.filter(|_| name == TRACEPARENT);
+        let trace = self.router.sampling().begin(said, about);
         let caller = Caller { deadline, trace };
         let mut call = self.router.open(caller, frame.requests.len(), way);
         for (place, read) in read_all(grant, frame.requests).enumerate() {

@@ -3,25 +3,43 @@
 //! A call is traced when its caller's `traceparent` says so, or, without one, by chance. Whether a call is traced is
 //! decided once, at its door; a call that is not pays for one comparison, and a gateway that does not trace for none.
 //!
-//! A traced call is a span of its own, with two children for each frame that carries it: `gateway.queue`, until the
-//! frame went out, and `gateway.frame`, until its leader answered. The frame takes the call's name along
-//! (`traceparents`), so that the leader's spans join.
+//! A traced call is a span of its own, at whichever door, with two children for each frame that carries it:
+//! `gateway.queue`, until the frame went out, and `gateway.frame`, until its leader answered. The frame takes the call's
+//! name along (`traceparents`), so that the leader's spans join. A read is a span without children.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use opentelemetry::propagation::Extractor;
-use opentelemetry::trace::{SpanKind, TraceContextExt, Tracer};
+use opentelemetry::trace::{SpanKind, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue, global};
 use tokio::time::Instant;
-use tonic::metadata::MetadataMap;
 
 /// The instrumentation's name in every span.
 const SCOPE: &str = "paycore.gateway";
 
 /// W3C's header.
-const TRACEPARENT: &str = "traceparent";
+pub(crate) const TRACEPARENT: &str = "traceparent";
+
+/// What goes with it.
+const TRACESTATE: &str = "tracestate";
+
+/// What a call's span says about it, by OpenTelemetry's semantic conventions.
+#[derive(Debug)]
+pub(crate) struct About {
+    /// The span's name: the method, or the verb and the route.
+    pub(crate) name: String,
+    /// What else is known at the door.
+    pub(crate) attributes: Vec<KeyValue>,
+}
+
+impl About {
+    /// A call by gRPC, of a method as `package.Service/Method`.
+    pub(crate) fn rpc(name: String) -> Self {
+        Self { name, attributes: vec![KeyValue::new("rpc.system", "grpc")] }
+    }
+}
 
 /// Decides which calls are traced.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,16 +61,17 @@ impl Sampling {
         Self { of_all: Some(of_all as u32) }
     }
 
-    /// The span of a call, if it is to have one. `name` is asked for only then.
-    pub(crate) fn begin(
+    /// The span of a call, if it is to have one. `said` finds what its caller says under a name; `about` is asked only
+    /// for a span.
+    pub(crate) fn begin<'a>(
         self,
-        metadata: Option<&MetadataMap>,
-        name: impl FnOnce() -> String,
+        said: impl Fn(&str) -> Option<&'a str>,
+        about: impl FnOnce() -> About,
     ) -> Option<Arc<Traced>> {
         let of_all = self.of_all?;
-        let carrier = metadata.map(Metadata).filter(|metadata| metadata.get(TRACEPARENT).is_some());
-        let parent = match carrier {
-            Some(carrier) => {
+        let parent = match said(TRACEPARENT) {
+            Some(parent) => {
+                let carrier = Carrier { parent, state: said(TRACESTATE) };
                 let parent = global::get_text_map_propagator(|known| {
                     known.extract_with_context(&Context::new(), &carrier)
                 });
@@ -62,8 +81,8 @@ impl Sampling {
             None => return None,
         };
         let tracer = global::tracer(SCOPE);
-        let span = tracer.span_builder(name()).with_kind(SpanKind::Server);
-        let attributes = [KeyValue::new("rpc.system", "grpc")];
+        let About { name, attributes } = about();
+        let span = tracer.span_builder(name).with_kind(SpanKind::Server);
         let span = span.with_attributes(attributes).start_with_context(&tracer, &parent);
         Some(Arc::new(Traced { context: parent.with_span(span), begun: Instant::now() }))
     }
@@ -82,6 +101,23 @@ impl Traced {
         let mut carrier = HashMap::new();
         global::get_text_map_propagator(|known| known.inject_context(&self.context, &mut carrier));
         carrier.remove(TRACEPARENT)
+    }
+
+    /// The trace's id, 32 hexadecimal digits; `None` when nothing collects it.
+    pub(crate) fn id(&self) -> Option<String> {
+        let span = self.context.span();
+        let about = span.span_context();
+        about.is_valid().then(|| about.trace_id().to_string())
+    }
+
+    /// It was answered over HTTP, with this status.
+    pub(crate) fn answered(&self, status: u16) {
+        let span = self.context.span();
+        span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+        if status >= 500 {
+            span.set_attribute(KeyValue::new("error.type", status.to_string()));
+            span.set_status(Status::error(""));
+        }
     }
 
     /// A frame that carried it was answered.
@@ -108,11 +144,19 @@ fn wall(at: Instant, now: Instant) -> SystemTime {
     wall.checked_sub(now.saturating_duration_since(at)).unwrap_or(wall)
 }
 
-struct Metadata<'a>(&'a MetadataMap);
+/// What a caller says about the trace that his call is part of.
+struct Carrier<'a> {
+    parent: &'a str,
+    state: Option<&'a str>,
+}
 
-impl Extractor for Metadata<'_> {
+impl Extractor for Carrier<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
+        match key {
+            TRACEPARENT => Some(self.parent),
+            TRACESTATE => self.state,
+            _ => None,
+        }
     }
 
     fn keys(&self) -> Vec<&str> {
@@ -127,15 +171,18 @@ mod tests {
 
     #[test]
     fn who_does_not_trace_looks_at_nothing() {
-        let never = || -> String { panic!("nobody asks for a name") };
-        let mut metadata = MetadataMap::new();
-        metadata.insert(TRACEPARENT, format!("00-{:032x}-{:016x}-01", 1, 1).parse().unwrap());
-        assert!(Sampling::default().begin(Some(&metadata), never).is_none());
-        assert!(Sampling::of(0.0).begin(None, never).is_none());
-        assert!(Sampling::of(0.0).begin(Some(&MetadataMap::new()), never).is_none());
+        let never = || -> About { panic!("nobody asks what it is about") };
+        let parent = format!("00-{:032x}-{:016x}-01", 1, 1);
+        let said = |name: &str| (name == TRACEPARENT).then_some(parent.as_str());
+        let nothing = |_: &str| None;
+        let deaf = |_: &str| -> Option<&str> { panic!("nobody asks what the caller says") };
+        assert!(Sampling::default().begin(deaf, never).is_none());
+        assert!(Sampling::of(0.0).begin(nothing, never).is_none());
         // Without a propagator a caller's word is not understood, and so not heeded.
-        assert!(Sampling::of(1.0).begin(Some(&metadata), never).is_none());
-        assert!(Sampling::of(1.0).begin(None, || "call".to_owned()).is_some());
-        assert!(Sampling::of(f64::NAN).begin(None, never).is_none());
+        assert!(Sampling::of(1.0).begin(said, never).is_none());
+        let traced = Sampling::of(1.0).begin(nothing, || About::rpc("call".to_owned())).unwrap();
+        // Nor is there anything to tell him where nothing is collected.
+        assert_eq!((traced.id(), traced.parent()), (None, None));
+        assert!(Sampling::of(f64::NAN).begin(nothing, never).is_none());
     }
 }

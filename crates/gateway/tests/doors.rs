@@ -184,6 +184,7 @@ async fn a_session_answers_each_frame_by_its_number() {
             id,
             requests: vec![wanted(transfer(&format!("s{id}"), &lin, &wang, 1)); 3],
             timeout_ms: 0,
+            traceparent: None,
         })
         .collect();
     let (sender, stream) = mpsc::channel(300);
@@ -217,6 +218,7 @@ async fn a_session_refuses_a_frame_that_is_none_after_answering_the_others() {
         id: 1,
         requests: vec![wanted(transfer("s", &lin, &wang, 1))],
         timeout_ms: 0,
+        traceparent: None,
     };
     let bad = v1::SessionRequest { id: 2, ..Default::default() };
     let session = cluster.client.session(futures::stream::iter([good, bad])).await.unwrap();
@@ -339,6 +341,7 @@ async fn a_gateway_that_stops_answers_what_is_under_way() {
         id,
         requests: vec![wanted(transfer(&format!("s{id}"), &lin, &wang, 1))],
         timeout_ms: 0,
+        traceparent: None,
     };
     sender.send(frame(1)).await.unwrap();
     assert_eq!(answers.message().await.unwrap().unwrap().id, 1);

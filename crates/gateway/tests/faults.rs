@@ -30,7 +30,12 @@ async fn rich(configure: impl FnOnce(&mut gateway::GatewayConfig)) -> (Cluster, 
 /// What becomes of one transfer within so many milliseconds. It goes by a session: a unary call's own client stops
 /// waiting at the same time, and on a busy machine sooner.
 async fn submit(cluster: &Cluster, request: v1::TransferRequest, timeout_ms: u32) -> String {
-    let frame = v1::SessionRequest { id: 1, requests: vec![wanted(request)], timeout_ms };
+    let frame = v1::SessionRequest {
+        id: 1,
+        requests: vec![wanted(request)],
+        timeout_ms,
+        traceparent: None,
+    };
     let mut client = cluster.client.clone();
     let mut answers = client.session(futures::stream::iter([frame])).await.unwrap().into_inner();
     said(&answers.message().await.unwrap().unwrap().outcomes[0]).to_owned()
@@ -222,6 +227,7 @@ async fn a_sessions_frame_has_its_own_deadline() {
         id: 9,
         requests: vec![wanted(transfer("t", &lin, &wang, 1))],
         timeout_ms: 100,
+        traceparent: None,
     };
     let stream = futures::stream::iter([frame]);
     let mut answers = cluster.client.session(stream).await.unwrap().into_inner();
@@ -304,7 +310,10 @@ async fn foul_weather(seed: u64) {
         // Every key comes in two frames.
         let keys = (0..5).map(|n| format!("s{}", id / 2 * 5 + n));
         let requests = keys.map(|key| wanted(transfer(&key, &lin, &wang, 1))).collect();
-        sender.send(v1::SessionRequest { id, requests, timeout_ms: 0 }).await.unwrap();
+        sender
+            .send(v1::SessionRequest { id, requests, timeout_ms: 0, traceparent: None })
+            .await
+            .unwrap();
     }
     let singles = (0..60).map(|n| {
         let mut client = cluster.client.clone();

@@ -100,7 +100,7 @@ async fn a_session_ends_when_its_key_does() {
     let mut answers = opened.await.unwrap().into_inner();
     let frame = |id, count| {
         let requests = requests(count, &format!("s{id}"));
-        v1::SessionRequest { id, requests, timeout_ms: 10_000 }
+        v1::SessionRequest { id, requests, timeout_ms: 10_000, traceparent: None }
     };
     frames.send(frame(1, 300)).await.unwrap();
     let first = answers.message().await.unwrap().unwrap();

@@ -144,8 +144,8 @@ fn start(
         let data = data.join(format!("n{}", spec.id));
         let topology = topology.clone();
         let ports = Ports { admin: spec.admin.clone(), ..Ports::default() };
-        let (joins, hands_over, identity) = (false, false, None);
-        let plan = node::Plan { topology, id: spec.id, data, ports, joins, hands_over, identity };
+        let (joins, hands_over, files) = (false, false, None);
+        let plan = node::Plan { topology, id: spec.id, data, ports, joins, hands_over, files };
         let asked = asked(stopping.clone());
         let thread = name(&format!("n{}", spec.id)).spawn(move || {
             actix::System::new().block_on(node::serve(plan, Supervisor::none(), asked))
@@ -156,7 +156,7 @@ fn start(
     let thread = name("gateway").spawn(move || {
         let Some(doors) = topology.gateways.first().cloned() else { return Ok(()) };
         let (guests, trace) = (Guests::ThisMachine, Trace::default());
-        let plan = gateway::Plan { topology, doors, trace, guests, identity: None };
+        let plan = gateway::Plan { topology, doors, trace, guests, files: None };
         crate::cli::block_on(gateway::serve(plan, Supervisor::none(), asked))
     });
     threads.push(thread.map_err(|why| Failure::io("a thread", &why))?);

@@ -13,6 +13,7 @@ mod import;
 mod keys;
 mod output;
 mod server;
+mod stamp;
 mod verify;
 
 /// Requests are many small allocations of short life, made on one thread and dropped on another; mimalloc costs about

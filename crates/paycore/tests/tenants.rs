@@ -106,7 +106,12 @@ impl Caller {
 
     async fn frame(&self, commands: Vec<Command>) -> Result<Vec<v1::Outcome>, Status> {
         let requests = commands.into_iter().map(|wanted| v1::Request { command: Some(wanted) });
-        let frame = v1::SessionRequest { id: 1, requests: requests.collect(), timeout_ms: 10_000 };
+        let frame = v1::SessionRequest {
+            id: 1,
+            requests: requests.collect(),
+            timeout_ms: 10_000,
+            traceparent: None,
+        };
         let frames = tokio_stream::once(frame);
         let mut answers = self.client.clone().session(self.call(frames)).await?.into_inner();
         answers.message().await.map(|answer| answer.unwrap().outcomes)

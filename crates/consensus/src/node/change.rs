@@ -329,9 +329,10 @@ async fn led_by(host: &Host, node: u64) -> Result<Changed, ChangeError> {
 fn refused(node: u64, away: TurnedAway) -> ChangeError {
     match away {
         TurnedAway::OtherDisk(_) => ChangeError::OtherDisk(node),
-        TurnedAway::WrongNode(_) | TurnedAway::UnknownNode(_) | TurnedAway::OtherCluster => {
-            ChangeError::Stranger(node)
-        }
+        TurnedAway::WrongNode(_)
+        | TurnedAway::UnknownNode(_)
+        | TurnedAway::OtherCertificate { .. }
+        | TurnedAway::OtherCluster => ChangeError::Stranger(node),
     }
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use rand::RngExt;
 use tokio::sync::watch;
-use tonic::transport::{ClientTlsConfig, Endpoint};
+use tonic::transport::Endpoint;
 
 use super::link::Waiting;
 use super::proto::peer_client::PeerClient;
-use super::service::OTHER_DISK;
+use super::service::{OTHER_CERTIFICATE, OTHER_DISK};
+use super::tls::PeerTls;
 use super::{
     FRAME_BYTES, Lane, Link, PARCEL_READ_BYTES_MAX, PROBE_EVERY, Parcel, WINDOW_BYTES, parcels,
 };
@@ -45,8 +46,8 @@ enum DialError {
 #[derive(Clone, Debug)]
 pub(crate) struct Way {
     pub(crate) roster: Arc<Roster>,
-    /// With TLS: whom this node trusts, and what it shows.
-    pub(crate) tls: Option<ClientTlsConfig>,
+    /// With TLS.
+    pub(crate) tls: Option<PeerTls>,
 }
 
 impl Way {
@@ -55,7 +56,7 @@ impl Way {
         Ok(match &self.tls {
             None => Endpoint::from_shared(format!("http://{address}"))?,
             Some(tls) => {
-                Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls.clone())?
+                Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls.to(peer))?
             }
         })
     }
@@ -152,9 +153,14 @@ async fn run(link: &Link, lane: Lane, way: &Way) -> Result<(), DialError> {
     Ok(())
 }
 
-/// Whether an error says that one of the two does not trust the other: it comes as data that cannot be, where a network
-/// that fails breaks or refuses the connection.
+/// Whether an error says that one of the two does not trust the other: the peer says so, or it comes as data that cannot
+/// be, where a network that fails breaks or refuses the connection.
 fn is_distrust(error: &DialError) -> bool {
+    if let DialError::Status(status) = error
+        && status.code() == OTHER_CERTIFICATE
+    {
+        return true;
+    }
     causes(error).any(|cause| {
         let io = cause.downcast_ref::<std::io::Error>();
         io.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData)

@@ -14,6 +14,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::lanes::Sessions;
 use super::proto::peer_server::{Peer, PeerServer};
+use super::tls::Certified;
 use super::{
     FRAME_BYTES, Kind, Lane, Message, PARCEL_READ_BYTES_MAX, PROBE_EVERY, Parcel,
     QUEUE_MESSAGES_MAX, Refusal, WINDOW_BYTES, parcels,
@@ -28,15 +29,20 @@ const CONCURRENT_MAX: usize = 512;
 /// How a node is told that its data directory is not the one it is known by.
 pub(super) const OTHER_DISK: Code = Code::PermissionDenied;
 
+/// How a node is told that its certificate does not say that it is this node.
+pub(super) const OTHER_CERTIFICATE: Code = Code::Unauthenticated;
+
 /// Where peers' lanes end. Mount it on the node's gRPC server.
 #[derive(Clone, Debug)]
 pub struct PeerService {
     desk: Arc<Desk>,
+    with_tls: bool,
 }
 
 impl PeerService {
-    pub(crate) fn new(desk: Arc<Desk>) -> PeerServer<Self> {
-        PeerServer::new(Self { desk }).max_decoding_message_size(PARCEL_READ_BYTES_MAX)
+    /// With TLS, every lane comes with what its certificate says.
+    pub(crate) fn new(desk: Arc<Desk>, with_tls: bool) -> PeerServer<Self> {
+        PeerServer::new(Self { desk, with_tls }).max_decoding_message_size(PARCEL_READ_BYTES_MAX)
     }
 }
 
@@ -65,14 +71,20 @@ impl Peer for PeerService {
         if *self.desk.going_down.borrow() {
             return Err(Status::unavailable("the node is going down"));
         }
+        let certified = request.extensions().get().copied();
         let mut inbound = request.into_inner();
         let first = inbound.message().await?.and_then(|parcel| parcel.greeting);
         let greeting = first.ok_or_else(|| Status::invalid_argument("no greeting"))?;
         let roster = &self.desk.roster;
-        let disk = roster.admit_dialler(&greeting).map_err(|away| {
+        let admitted =
+            self.compare(greeting.node, certified).and_then(|()| roster.admit_dialler(&greeting));
+        let disk = admitted.map_err(|away| {
             tracing::warn!(node = greeting.node, %away, "turned a node away");
             match away {
                 TurnedAway::OtherDisk(_) => Status::new(OTHER_DISK, away.to_string()),
+                TurnedAway::OtherCertificate { .. } => {
+                    Status::new(OTHER_CERTIFICATE, away.to_string())
+                }
                 TurnedAway::WrongNode(_)
                 | TurnedAway::UnknownNode(_)
                 | TurnedAway::OtherCluster => Status::failed_precondition(away.to_string()),
@@ -91,6 +103,17 @@ impl Peer for PeerService {
         };
         let stream = stream::once(std::future::ready(ours)).chain(parcels(outbound)).map(Ok);
         Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+impl PeerService {
+    /// Whether a node that greets as this one has shown that it is.
+    fn compare(&self, node: u64, certified: Option<Certified>) -> Result<(), TurnedAway> {
+        let named = certified.and_then(|certified| certified.node);
+        if self.with_tls && named != Some(node) {
+            return Err(TurnedAway::OtherCertificate { node, named });
+        }
+        Ok(())
     }
 }
 

@@ -13,12 +13,14 @@ use wire::convert::Refusal;
 use super::around::around;
 use super::batch::Batches;
 use super::problem::Problem;
+use super::trace::Scheme;
 use super::{accounts, batch, holds, openapi, outcome, pages, statement, transfers};
 use crate::grpc::Doors;
 
 /// The application.
 pub(super) fn app(
     doors: Arc<Doors>,
+    scheme: Scheme,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -31,6 +33,7 @@ pub(super) fn app(
     App::new()
         .app_data(Data::new(doors))
         .app_data(Data::new(Batches::default()))
+        .app_data(Data::new(scheme))
         .wrap(from_fn(around))
         .configure(payments)
         .configure(documents)

@@ -1,4 +1,4 @@
-//! What surrounds every call: its name, and its problem if it has one.
+//! What surrounds every call: its name, and its problem and its trace if it has them.
 
 use actix_web::Error;
 use actix_web::body::BoxBody;
@@ -9,6 +9,7 @@ use actix_web::middleware::Next;
 use uuid::Uuid;
 
 use super::problem::{About, Problem};
+use super::trace;
 
 /// The name of a call, in and out.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -25,14 +26,19 @@ pub(super) async fn around(
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
 
     let mut answered = next.call(request).await?;
+    let trace = trace::of(answered.request());
     let problem = answered.response().error().and_then(|why| why.as_error::<Problem>()).cloned();
     if let Some(problem) = problem {
         let path = answered.request().path().to_owned();
-        let about = About { path: &path, request_id: &request_id, is_read };
+        let trace_id = trace.as_ref().and_then(|trace| trace.id());
+        let about = About { path: &path, request_id: &request_id, trace_id, is_read };
         answered = answered.into_response(problem.response(&about));
     }
     if let Ok(name) = HeaderValue::from_str(&request_id) {
         answered.headers_mut().insert(REQUEST_ID, name);
+    }
+    if let Some(trace) = trace {
+        trace::end(&trace, &mut answered);
     }
     Ok(answered)
 }

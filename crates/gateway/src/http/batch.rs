@@ -183,7 +183,7 @@ pub(super) async fn submit(call: Call, room: Room, body: Body<Batch>) -> Answer 
         }
         message.and_then(|message| call.grant.read_one_of(&message)).map_err(Halt::Refused)
     });
-    let outcomes = call.doors.carry_out_all(intents, call.deadline).await?;
+    let outcomes = call.doors.carry_out_all(intents, call.caller()).await?;
     let shown =
         outcomes.into_iter().zip(methods).enumerate().map(|(at, (outcome, method))| {
             Outcome::shown(outcome, |field| place(at, method, field))

@@ -15,9 +15,12 @@ use wire::{Failure, status};
 
 use super::json;
 use super::problem::Problem;
+use super::trace;
 use crate::auth::{AUTHORIZATION, Grant, TENANT};
+use crate::call::Caller;
 use crate::deadline;
 use crate::grpc::Doors;
+use crate::trace::Traced;
 
 /// Bytes of a body at the most: a transfer of 64 legs has a sixth of it.
 pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
@@ -31,12 +34,13 @@ fn grant_of(request: &HttpRequest, doors: &Doors) -> Result<Grant, Problem> {
     Ok(doors.access.grant(said(AUTHORIZATION), said(TENANT))?)
 }
 
-/// One call: whose it is, how long its caller waits, and where it goes.
+/// One call: whose it is, how long its caller waits, its trace if it has one, and where it goes.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) doors: Arc<Doors>,
     pub(super) grant: Grant,
     pub(super) deadline: Instant,
+    trace: Option<Arc<Traced>>,
 }
 
 impl FromRequest for Call {
@@ -52,13 +56,20 @@ fn call(request: &HttpRequest) -> Result<Call, Problem> {
     let doors = request.app_data::<Data<Arc<Doors>>>().expect("the app is made with its doors");
     let doors = Arc::clone(doors.get_ref());
     let grant = grant_of(request, &doors)?;
-    Ok(Call { doors, grant, deadline: deadline_of(request)? })
+    // Nobody's call is traced who was not let in.
+    let trace = trace::begin(request, doors.router.sampling());
+    Ok(Call { doors, grant, deadline: deadline_of(request)?, trace })
 }
 
 impl Call {
     /// The caller asks for a change.
     pub(super) fn moves(&self) -> Result<(), Problem> {
         Ok(self.grant.check_moves()?)
+    }
+
+    /// What its caller is owed.
+    pub(super) fn caller(&self) -> Caller {
+        Caller { deadline: self.deadline, trace: self.trace.clone() }
     }
 
     /// Counts one request, or one question, against the caller's rate.

@@ -96,12 +96,17 @@ const TIMEOUT: &str = "How long the caller waits: one to eight digits and a unit
 const REQUEST_ID: &str =
     "The caller's name for this call, which its answer repeats; one is made when absent";
 
+const TRACEPARENT: &str = "The caller's name for the trace that this call is part of, as W3C's Trace Context has it. The \
+    answer to a call that is traced carries the call's own";
+
 fn complete(operation: &mut Operation, statuses: &[u16]) {
     let timeout = header("Grpc-Timeout", TIMEOUT)
         .schema(Some(text().pattern(Some("^[0-9]{1,8}[HMSmun]$"))))
         .example(Some("2S".into()));
     let request_id = header("X-Request-Id", REQUEST_ID).schema(Some(text()));
-    parameters(operation).extend([timeout, request_id].map(|header| header.build().into()));
+    let traceparent = header("traceparent", TRACEPARENT).schema(Some(text()));
+    let headers = [timeout, request_id, traceparent];
+    parameters(operation).extend(headers.map(|header| header.build().into()));
     for status in statuses {
         let problem = problem_of(*status).into();
         operation.responses.responses.insert(status.to_string(), problem);

@@ -31,7 +31,7 @@ impl Call {
         self.moves()?;
         self.charge()?;
         let intent = self.grant.read(&wanted.message(key.0, name));
-        let posted = Posted::from(self.doors.carry_out(intent, self.deadline).await?);
+        let posted = Posted::from(self.doors.carry_out(intent, self.caller()).await?);
         // A replay is the same answer again: it has the same status.
         let mut response = match &posted.resource {
             Some(made) => {

@@ -66,6 +66,10 @@ pub(super) struct Document {
     metadata: BTreeMap<String, String>,
     /// The name of this call: the caller's `X-Request-Id`, or one made for it.
     request_id: String,
+    /// The id of the trace that this call is part of, 32 hexadecimal digits; absent when it is not traced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    trace_id: Option<String>,
 }
 
 /// One thing that is wrong, and where: exactly one of the three places.
@@ -106,6 +110,8 @@ pub(super) struct About<'a> {
     pub(super) path: &'a str,
     /// The name of the call.
     pub(super) request_id: &'a str,
+    /// The id of its trace, if it is traced.
+    pub(super) trace_id: Option<String>,
     /// Whether the call has no body, so that its fields are parameters.
     pub(super) is_read: bool,
 }
@@ -140,6 +146,7 @@ impl Problem {
         let mut document = Document::of(self.entry, self.detail(&places));
         document.instance = about.path.to_owned();
         document.request_id = about.request_id.to_owned();
+        document.trace_id.clone_from(&about.trace_id);
         document.metadata.clone_from(&self.metadata);
         document.metadata.remove(REPLAYED);
         document.errors =
@@ -174,6 +181,7 @@ impl Document {
             errors: Vec::new(),
             metadata: BTreeMap::new(),
             request_id: String::new(),
+            trace_id: None,
         }
     }
 
@@ -241,6 +249,6 @@ impl ResponseError for Problem {
 
     /// Never seen: `around.rs` writes it again with what it knows about the request.
     fn error_response(&self) -> HttpResponse {
-        self.response(&About { path: "", request_id: "", is_read: false })
+        self.response(&About { path: "", request_id: "", trace_id: None, is_read: false })
     }
 }

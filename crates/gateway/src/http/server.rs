@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
 use super::app::app;
+use super::trace::Scheme;
 use crate::grpc::Doors;
 use crate::incoming::{Connection, connections};
 use crate::tls::Door;
@@ -36,14 +37,20 @@ pub(crate) async fn serve(
     connections_max: usize,
 ) {
     if let Some((listener, door)) = listener {
+        let scheme = Scheme(if door.is_tls() { "https" } else { "http" });
         let incoming = connections(listener, connections_max, door);
-        LocalSet::new().run_until(accept_all(incoming, doors)).await;
+        LocalSet::new().run_until(accept_all(incoming, doors, scheme)).await;
     }
 }
 
-async fn accept_all(incoming: impl Stream<Item = io::Result<Connection>>, doors: Arc<Doors>) {
+async fn accept_all(
+    incoming: impl Stream<Item = io::Result<Connection>>,
+    doors: Arc<Doors>,
+    scheme: Scheme,
+) {
     let draining = doors.draining.clone();
-    let app = app(doors).into_factory().map_err(|why: actix_web::Error| why.error_response());
+    let app =
+        app(doors, scheme).into_factory().map_err(|why: actix_web::Error| why.error_response());
     let signal = draining.clone();
     // Left without a drain signal, an idle connection would stay open for as long as it is kept alive. The signal is
     // what actix-web's own server gives; it is not in the documentation, and the tests of draining would miss it.

@@ -53,7 +53,7 @@ impl Template {
         Self::of(|transfer| {
             let command = Some(v1::request::Command::Transfer(transfer));
             let requests = vec![v1::Request { command }];
-            v1::SessionRequest { id: 0, requests, timeout_ms: 0 }.encode_to_vec()
+            v1::SessionRequest { id: 0, requests, timeout_ms: 0, traceparent: None }.encode_to_vec()
         })
     }
 

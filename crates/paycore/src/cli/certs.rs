@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use gateway::tls::Role;
+use gateway::tls::{Role, node_name};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
@@ -64,6 +64,8 @@ struct Holder {
     /// What its files are called.
     file: String,
     role: Role,
+    /// Which node it is, if it is one.
+    node: Option<u64>,
     /// The names under which it is dialled.
     hosts: Vec<String>,
 }
@@ -88,14 +90,17 @@ fn holders(topology: &Topology) -> Vec<Holder> {
     let nodes = topology.nodes.iter().map(|node| Holder {
         file: format!("node-{}", node.id),
         role: Role::Node,
+        node: Some(node.id),
         hosts: vec![host(&node.grpc)],
     });
     let gateways = topology.gateways.iter().zip(1_usize..).map(|(gateway, number)| Holder {
         file: format!("gateway-{number}"),
         role: Role::Gateway,
+        node: None,
         hosts: vec![host(&gateway.grpc)],
     });
-    let admin = Holder { file: "admin".to_owned(), role: Role::Client, hosts: Vec::new() };
+    let (role, node) = (Role::Client, None);
+    let admin = Holder { file: "admin".to_owned(), role, node, hosts: Vec::new() };
     nodes.chain(gateways).chain([admin]).collect()
 }
 
@@ -121,6 +126,7 @@ fn certificate(
 ) -> Result<(String, String), rcgen::Error> {
     let mut names = holder.hosts.clone();
     names.push(holder.role.name_in(cluster));
+    names.extend(holder.node.map(|node| node_name(node, cluster)));
     let mut params = begun(&format!("paycore {cluster} {}", holder.file), names)?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     // Nodes and gateways dial and are dialled.

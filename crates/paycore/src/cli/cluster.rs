@@ -160,7 +160,8 @@ pub(super) fn run(args: &Args, invocation: &Invocation) -> Result<(), Failure> {
     let topology = topology.as_ref().unwrap_or(&invocation.settings.cluster.topology);
     let topology =
         crate::config::Topology::load(topology).map_err(|wrong| Failure::of_problems(&wrong))?;
-    let identity = crate::config::tls::identity(&topology, process, false)?;
+    let files = crate::config::tls::files(&topology, process, false)?;
+    let identity = files.map(|files| files.read()).transpose()?;
     let doors = Doors::new(identity.map(|identity| identity.dialler()));
     let operator = Operator::new(topology.peers(), doors, invocation.screen, *timeout);
     block_on(dispatch(&args.command, operator))

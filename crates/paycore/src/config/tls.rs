@@ -11,6 +11,10 @@
 //! Without TLS everybody on the way can read and write what nodes tell one another, votes and money alike. So that is
 //! never what happens when nothing is said: `plaintext = true` does for a cluster that lives on one machine's loopback
 //! alone, and for any other every process must be told so by `--plaintext` as well.
+//!
+//! Processes that run follow their files ([`follow`]), so that certificates are replaced without a restart.
+
+mod follow;
 
 use std::path::{Path, PathBuf};
 
@@ -69,28 +73,51 @@ impl Tls {
         }
     }
 
-    fn read(&self, file: &Path, process: &str) -> Result<Vec<u8>, Failure> {
-        let file = file.to_string_lossy().replace("{id}", process);
-        let path = self.directory.join(file);
-        std::fs::read(&path).map_err(|why| Failure::io(path.display(), &why))
+    fn path(&self, file: &Path, process: &str) -> PathBuf {
+        self.directory.join(file.to_string_lossy().replace("{id}", process))
     }
 }
 
-/// What a process shows, and whom it trusts; `None` when the cluster talks in plaintext. `process` is who it is, such as
-/// `node-1`; `plaintext` is whether its operator has said that plaintext will do.
+/// The files that hold what a process shows, and whom it trusts.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    cluster: String,
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+impl Files {
+    /// What they hold now.
+    ///
+    /// # Errors
+    /// When one of them cannot be read, or they are not what they should be.
+    pub(crate) fn read(&self) -> Result<Identity, Failure> {
+        let Self { cluster, ca, cert, key } = self;
+        let read =
+            |path: &Path| std::fs::read(path).map_err(|why| Failure::io(path.display(), &why));
+        let identity = Identity::new(cluster.clone(), read(ca)?, read(cert)?, read(key)?);
+        identity.check().map_err(|why| Failure::config(why.to_string()))?;
+        Ok(identity)
+    }
+}
+
+/// The files of a process; `None` when the cluster talks in plaintext. `process` is who it is, such as `node-1`;
+/// `plaintext` is whether its operator has said that plaintext will do.
 ///
 /// # Errors
-/// When neither certificates nor plaintext was said, or the files cannot be read.
-pub(crate) fn identity(
+/// When neither certificates nor plaintext was said.
+pub(crate) fn files(
     topology: &Topology,
     process: &str,
     plaintext: bool,
-) -> Result<Option<Identity>, Failure> {
+) -> Result<Option<Files>, Failure> {
     let Tls { ca, cert, key, .. } = &topology.tls;
     let files = ca.as_ref().zip(cert.as_ref()).zip(key.as_ref());
     if let Some(((ca, cert), key)) = files.filter(|_| !plaintext) {
-        let read = |file: &Path| topology.tls.read(file, process);
-        return Ok(Some(Identity::new(topology.name.clone(), read(ca)?, read(cert)?, read(key)?)));
+        let path = |file: &Path| topology.tls.path(file, process);
+        let (ca, cert, key) = (path(ca), path(cert), path(key));
+        return Ok(Some(Files { cluster: topology.name.clone(), ca, cert, key }));
     }
     if plaintext || (topology.tls.plaintext && topology.is_on_loopback()) {
         return Ok(None);
@@ -136,11 +163,12 @@ mod tests {
             ("n1.example.com", plain, false, false),
             ("n1.example.com", plain, true, true),
         ] {
-            let identity = identity(&topology(host, tls).unwrap(), "node-1", flag);
-            assert_eq!(identity.is_ok_and(|identity| identity.is_none()), works, "{host} {tls}");
+            let files = files(&topology(host, tls).unwrap(), "node-1", flag);
+            assert_eq!(files.is_ok_and(|files| files.is_none()), works, "{host} {tls}");
         }
         let missing = topology("127.0.0.1", "[tls]\nca = \"a\"\ncert = \"{id}\"\nkey = \"k\"\n");
-        let failure = identity(&missing.unwrap(), "node-1", false).unwrap_err();
+        let files = files(&missing.unwrap(), "node-1", false).unwrap().unwrap();
+        let failure = files.read().unwrap_err();
         assert_eq!(failure.exit(), 74, "{failure}");
     }
 

@@ -1,34 +1,25 @@
 //! A keyring that follows its file.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use gateway::Keyring;
 use tokio::sync::watch;
 
 use super::file::load;
 use crate::exit::Failure;
+use crate::stamp::Stamp;
 
 /// How often the file is looked at: a key that was taken out is void this much later at the latest.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// What tells one content of the file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    changed: Option<SystemTime>,
-    bytes: u64,
-    /// A file that is replaced whole is another file, however fast that goes.
-    inode: u64,
-}
 
 /// Reads a key file, and again whenever it changes, as long as somebody holds the channel. Needs a runtime around it.
 ///
 /// # Errors
 /// When the file cannot be used at first. Later that is said in the log, and the keys stay as they were.
 pub(crate) fn follow(path: &Path) -> Result<watch::Receiver<Arc<Keyring>>, Failure> {
-    let seen = stamp(path);
+    let seen = Stamp::of(path);
     let keyring = load(path).map_err(|wrong| Failure::of_problems(&[wrong]))?;
     tracing::info!(file = %path.display(), keys = keyring.len(), "keys read");
     let (sender, receiver) = watch::channel(Arc::new(keyring));
@@ -46,7 +37,7 @@ async fn look(path: PathBuf, mut seen: Option<Stamp>, keyring: watch::Sender<Arc
         let file = path.clone();
         // The disk may be slow, and the gateway has one thread for everybody.
         let looked = tokio::task::spawn_blocking(move || {
-            let stamp = stamp(&file);
+            let stamp = Stamp::of(&file);
             (stamp, (stamp != seen).then(|| load(&file)))
         });
         let Ok((stamp, read)) = looked.await else { continue };
@@ -62,12 +53,6 @@ async fn look(path: PathBuf, mut seen: Option<Stamp>, keyring: watch::Sender<Arc
             }
         }
     }
-}
-
-/// `None` when there is no such file.
-fn stamp(path: &Path) -> Option<Stamp> {
-    let about = std::fs::metadata(path).ok()?;
-    Some(Stamp { changed: about.modified().ok(), bytes: about.len(), inode: about.ino() })
 }
 
 #[cfg(test)]

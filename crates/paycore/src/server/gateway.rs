@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use gateway::tls::Identity;
 use gateway::{Gateway, GatewayConfig, Meter, Standing, Vitals};
 use tokio::net::TcpListener;
 
@@ -10,6 +9,7 @@ use super::admin::{self, Admin, Metrics, Pulse, Reading, Sample, flag, float, se
 use super::{Ports, Supervisor};
 
 use crate::cli::Invocation;
+use crate::config::tls::Files;
 use crate::config::{GatewaySpec, Topology, Trace};
 use crate::exit::Failure;
 
@@ -58,7 +58,7 @@ pub(crate) struct Plan {
     /// Whom it lets in.
     pub(crate) guests: Guests,
     /// What it shows, and whom it trusts; `None` for plaintext.
-    pub(crate) identity: Option<Identity>,
+    pub(crate) files: Option<Files>,
 }
 
 /// Whom a gateway lets in.
@@ -89,11 +89,11 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
         (None, false) => Guests::ThisMachine,
     };
     let process = format!("gateway-{}", args.number);
-    let identity = crate::config::tls::identity(&topology, &process, args.plaintext)?;
+    let files = crate::config::tls::files(&topology, &process, args.plaintext)?;
     let http = args.http.clone().or_else(|| spec.and_then(|spec| spec.http.clone()));
     let admin = args.admin.clone().or_else(|| spec.and_then(|spec| spec.admin.clone()));
     let (doors, trace) = (GatewaySpec { grpc, http, admin }, settings.trace.clone());
-    let plan = Plan { topology, doors, trace, guests, identity };
+    let plan = Plan { topology, doors, trace, guests, files };
     crate::cli::block_on(serve(plan, Supervisor::of_environment(), super::asked_to_stop()))
 }
 
@@ -106,12 +106,14 @@ pub(crate) async fn serve(
     supervisor: Supervisor,
     asked: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
-    let Plan { topology, doors, trace, guests, identity } = plan;
+    let Plan { topology, doors, trace, guests, files } = plan;
     let mut asked = std::pin::pin!(asked);
     // The first look begins to listen: who is told that the door is open may ask to close it at once.
     if let std::task::Poll::Ready(asked) = futures::poll!(asked.as_mut()) {
         return asked;
     }
+    let identity = files.map(Files::follow).transpose()?;
+    let with_tls = identity.is_some();
     let listener = listen(&doors.grpc).await?;
     let web = match &doors.http {
         Some(address) => Some(listen(address).await?),
@@ -132,7 +134,7 @@ pub(crate) async fn serve(
         }
         Guests::Everybody => gateway,
     };
-    let gateway = match &identity {
+    let gateway = match identity {
         None => gateway,
         Some(identity) => gateway
             .with_tls(identity, topology.tls.callers())
@@ -152,7 +154,7 @@ pub(crate) async fn serve(
     tokio::spawn(admin::answer(asked_how, move || sample(&vitals)));
     let ports = Ports { admin: doors.admin, trace };
     let _admin = Admin::open(&ports, metrics, pulse, supervisor.share())?;
-    tracing::info!(grpc = doors.grpc, http = doors.http, tls = identity.is_some(), "opened");
+    tracing::info!(grpc = doors.grpc, http = doors.http, tls = with_tls, "opened");
     supervisor.ready();
     let shutdown = async {
         if let Err(why) = asked.await {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consensus::{
-    CheckpointOptions, Node, NodeConfig, Replica, ReplicaStatus, Replicas, StopReason, Timing,
+    Certified, CheckpointOptions, Node, NodeConfig, PeerTls, Replica, ReplicaStatus, Replicas,
+    StopReason, Timing,
 };
 use gateway::Shown;
 use gateway::tls::{Door, Guests, Identity, Role};
@@ -28,6 +29,7 @@ use super::admin::Metrics;
 use super::life::Life;
 use super::{Ports, Supervisor};
 use crate::cli::Invocation;
+use crate::config::tls::Files;
 use crate::config::{StoreKind, Topology};
 use crate::exit::Failure;
 
@@ -84,8 +86,8 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     let admin = args.admin.clone();
     let admin = admin.or_else(|| topology.node(id).and_then(|node| node.admin.clone()));
     let ports = Ports { admin, trace: settings.trace.clone() };
-    let identity = crate::config::tls::identity(&topology, &format!("node-{id}"), args.plaintext)?;
-    let plan = Plan { topology, id, data, ports, joins: args.join, hands_over: true, identity };
+    let files = crate::config::tls::files(&topology, &format!("node-{id}"), args.plaintext)?;
+    let plan = Plan { topology, id, data, ports, joins: args.join, hands_over: true, files };
     let supervisor = Supervisor::of_environment();
     let span = tracing::info_span!("node", node = plan.id);
     let life = serve(plan, supervisor, super::asked_to_stop());
@@ -108,7 +110,7 @@ pub(crate) struct Plan {
     /// Whether it hands over what it leads when it is asked to stop; of no use when all nodes stop together.
     pub(crate) hands_over: bool,
     /// What it shows, and whom it trusts; `None` for plaintext.
-    pub(crate) identity: Option<Identity>,
+    pub(crate) files: Option<Files>,
 }
 
 impl Plan {
@@ -118,7 +120,7 @@ impl Plan {
         [("cluster", cluster), ("role", "node".to_owned()), ("node", self.id.to_string())]
     }
 
-    fn config(&self, metrics: &Metrics) -> NodeConfig {
+    fn config(&self, metrics: &Metrics, tls: Option<PeerTls>) -> NodeConfig {
         let peers = self.topology.peers();
         let mut config = NodeConfig::new(self.id, self.data.clone(), peers, self.topology.shards());
         config.replicas = self.topology.replication();
@@ -140,27 +142,37 @@ impl Plan {
             StoreKind::Sled => consensus::StoreKind::Sled,
             StoreKind::Memory => consensus::StoreKind::Memory,
         };
-        config.tls = self.identity.as_ref().map(Identity::dialler);
+        config.tls = tls;
         config
     }
 
-    fn door(&self) -> Result<Door, Failure> {
-        let door = self.identity.as_ref().map(|identity| identity.door(Guests::Members));
-        let door = door.transpose().map_err(|why| Failure::config(why.to_string()))?;
-        Ok(door.unwrap_or_default())
+    /// Where it lets peers and gateways in, and how it dials its peers.
+    fn tls(&self) -> Result<(Door, Option<PeerTls>), Failure> {
+        let Some(files) = &self.files else { return Ok((Door::plaintext(), None)) };
+        let identity = files.clone().follow()?;
+        let door = Door::of(identity.clone(), Guests::Members);
+        let door = door.map_err(|why| Failure::config(why.to_string()))?;
+        let peers = PeerTls::new(move |node| {
+            let now: Arc<Identity> = Arc::clone(&identity.borrow());
+            now.dialler_to(node)
+        });
+        Ok((door, Some(peers)))
     }
 }
 
-/// Lets nodes alone to the lanes between nodes: who may ask a shard is not thereby a replica of it.
+/// Lets nodes alone to the lanes between nodes, and says which node's certificate was shown: who may ask a shard is not
+/// thereby a replica of it, and one replica is not another.
 #[derive(Clone, Copy, Debug)]
 struct NodesAlone {
     with_tls: bool,
 }
 
 impl Interceptor for NodesAlone {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let role = request.extensions().get::<Shown>().and_then(|shown| shown.role);
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let shown = request.extensions().get::<Shown>().copied().unwrap_or_default();
+        let Shown { role, node } = shown;
         if !self.with_tls || role == Some(Role::Node) {
+            request.extensions_mut().insert(Certified { node });
             return Ok(request);
         }
         tracing::warn!(?role, "turned a caller away from the lanes between nodes: he is no node");
@@ -189,13 +201,13 @@ pub(crate) async fn serve(
     let listener = TcpListener::bind(&spec.grpc).await.map_err(|why| {
         Failure::io(format!("node {}: cannot listen on {}", plan.id, spec.grpc), &why)
     })?;
-    let door = plan.door()?;
+    let (door, tls) = plan.tls()?;
     let alone = NodesAlone { with_tls: door.is_tls() };
     let metrics = Metrics::new(&plan.about())?;
     let life = Arc::new(Life::default());
     // The admin port is there before the disk is read, which takes what it takes.
     let _admin = life.open_admin(&plan.ports, &metrics, &supervisor)?;
-    let node = Node::open(plan.config(&metrics)).await;
+    let node = Node::open(plan.config(&metrics, tls)).await;
     let node = Arc::new(node.map_err(|why| Failure::internal(why.to_string()))?);
     tracing::info!(node = plan.id, address = %spec.grpc, data = %plan.data.display(), "opened");
     life.opened(node.vitals());
@@ -355,13 +367,14 @@ mod tests {
         let passes = |with_tls, shown: Option<Shown>| {
             let mut request = Request::new(());
             shown.map(|shown| request.extensions_mut().insert(shown));
-            NodesAlone { with_tls }.call(request).is_ok()
+            let passed = NodesAlone { with_tls }.call(request).ok()?;
+            Some(passed.extensions().get::<Certified>()?.node)
         };
-        let shown = |role| Some(Shown { role });
-        assert!(passes(true, shown(Some(Role::Node))));
+        let shown = |role| Some(Shown { role, node: Some(2) });
+        assert_eq!(passes(true, shown(Some(Role::Node))), Some(Some(2)));
         for other in [shown(Some(Role::Gateway)), shown(Some(Role::Client)), shown(None), None] {
-            assert!(!passes(true, other), "{other:?}");
+            assert_eq!(passes(true, other), None, "{other:?}");
         }
-        assert!(passes(false, shown(None)));
+        assert_eq!(passes(false, None), Some(None));
     }
 }

@@ -129,13 +129,17 @@ impl Cluster {
         );
         let mut cluster = Self::lay_out(file, |text| text.replace("plaintext = true\n", &section));
         cluster.make_certs("certs");
-        let read =
-            |name: &str| std::fs::read(cluster.home.path().join("certs").join(name)).unwrap();
-        let identity = Identity::from_pem(read("gateway-1.pem"), read("gateway-1.key"));
-        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("ca.pem")));
-        cluster.tls = Some(tls.identity(identity));
+        cluster.read_certs();
         cluster.start_all(flags);
         cluster
+    }
+
+    /// Speaks to nodes with the certificates that lie there now.
+    pub(crate) fn read_certs(&mut self) {
+        let read = |name: &str| std::fs::read(self.home.path().join("certs").join(name)).unwrap();
+        let identity = Identity::from_pem(read("gateway-1.pem"), read("gateway-1.key"));
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("ca.pem")));
+        self.tls = Some(tls.identity(identity));
     }
 
     /// Makes an authority and certificates for everybody, in a directory of the cluster's.
