@@ -293,6 +293,9 @@ fn an_authority_is_replaced_while_money_moves() {
         cluster.json(&pay);
         cluster.settled();
     }
+    for (log, _) in &processes {
+        assert!(!cluster.log_of(log).contains("no TLS with the peer"), "{log}: on the way");
+    }
 }
 
 #[test]
