@@ -52,6 +52,7 @@ pub(crate) async fn follow(
         };
         shown.send_if_modified(|shown| std::mem::replace(shown, now) != now);
         tokio::select! {
+            biased;
             changed = server.changed() => if changed.is_err() { break },
             _ = applied_term.changed() => {}
         }

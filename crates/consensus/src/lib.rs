@@ -46,6 +46,9 @@ mod reads;
 mod register;
 mod replica;
 mod roster;
+mod runtime;
+#[cfg(feature = "simulated")]
+pub mod simulated;
 mod snapshot;
 mod space;
 mod state;
@@ -72,5 +75,5 @@ pub use replica::{
 };
 pub use roster::Listed;
 pub use stop::StopReason;
-pub use transport::{PeerService, tune};
+pub use transport::{PeerService, Roads, tune};
 pub use witness::Forgotten;
