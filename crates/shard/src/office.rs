@@ -82,7 +82,7 @@ pub struct Done(End);
 enum End {
     Landed { entry: Box<Entry>, sealed: Instant, result: Result<Applied, ProposeError> },
     Carried { peer: u16, applied: Option<u64>, reign: u64 },
-    TimePassed(Result<(), ProposeError>),
+    TimePassed { reign: u64, result: Result<Applied, ProposeError> },
 }
 
 /// A node's ways out: how leaders are called, and how letters go.
@@ -271,12 +271,7 @@ impl Office {
         match done.0 {
             End::Landed { entry, sealed, result } => self.landed(*entry, sealed, result),
             End::Carried { peer, applied, reign } => self.carried((peer, applied), reign),
-            End::TimePassed(result) => {
-                self.ticking = false;
-                if let Err(error) = result {
-                    tracing::debug!(%error, "a timer's batch was not applied; the next tick tries again");
-                }
-            }
+            End::TimePassed { reign, result } => self.time_passed(reign, result),
         }
         self.take_deeds()
     }
@@ -462,7 +457,28 @@ impl Office {
         self.ticking = true;
         let replica = Arc::clone(&self.replica);
         let empty = Bytes::copy_from_slice(&Batch::head(now, 0));
-        self.work(async move { End::TimePassed(replica.propose(empty).await.map(|_| ())) });
+        let reign = self.reigns;
+        self.work(async move {
+            let result = replica.propose(empty).await;
+            End::TimePassed { reign, result }
+        });
+    }
+
+    fn time_passed(&mut self, reign: u64, result: Result<Applied, ProposeError>) {
+        self.ticking = false;
+        match result {
+            Ok(applied) => {
+                // A later reign has begun with all that was written before it.
+                let Some(desk) = self.desk.as_mut().filter(|desk| desk.reign() == reign) else {
+                    return;
+                };
+                let effects = desk.time_passed(&applied.decided);
+                self.perform(effects);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a timer's batch was not applied; the next tick tries again");
+            }
+        }
     }
 }
 
