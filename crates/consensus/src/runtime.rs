@@ -41,14 +41,6 @@ pub(crate) fn sleep(for_: Duration) -> <Runtime as AsyncRuntime>::Sleep {
     Runtime::sleep(for_)
 }
 
-/// Waits for a moment.
-#[cfg(feature = "simulated")]
-pub(crate) fn sleep_until(
-    moment: <Runtime as AsyncRuntime>::Instant,
-) -> <Runtime as AsyncRuntime>::Sleep {
-    Runtime::sleep_until(moment)
-}
-
 /// Gives something a deadline, counted from this call. What is done at the deadline counts as done.
 pub(crate) fn timeout<F: Future + Send>(
     within: Duration,

@@ -11,8 +11,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use openraft::Instant as _;
-use openraft_rt_sim::SimInstant;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::link::Waiting;
@@ -23,6 +21,7 @@ use super::{Lane, Link, Message, QUEUE_MESSAGES_MAX};
 use crate::desk::{Asker, Desk};
 use crate::roster::{Roster, TurnedAway};
 use crate::runtime;
+use crate::simulated::elapsed;
 
 /// How long a greeting may take.
 const GREETING_MAX: Duration = Duration::from_secs(2);
@@ -154,18 +153,18 @@ impl SimNetwork {
 
     /// Carries what comes out of a queue until it ends.
     async fn carry(&self, (from, to): (u64, u64), mut queue: mpsc::Receiver<Message>, way: Way) {
-        let mut last = SimInstant::now();
+        let mut last = elapsed();
         while let Some(message) = queue.recv().await {
             let Passage { copies, overtakes } = self.0.weather.passage(from, to);
             for copy in copies {
-                let mut arrives = SimInstant::now() + copy;
+                let mut arrives = elapsed().saturating_add(copy);
                 if !overtakes {
                     arrives = arrives.max(last);
                     last = arrives;
                 }
                 let (message, way) = (message.clone(), way.clone());
                 runtime::spawn(async move {
-                    runtime::sleep_until(arrives).await;
+                    runtime::sleep(arrives.saturating_sub(elapsed())).await;
                     way.arrive(message).await;
                 });
             }
