@@ -1,7 +1,7 @@
 //! A whole cluster in one thread, from one seed.
 //!
 //! Consensus, shards, relays and ledgers are the code that runs in production. The network, the disks and the clocks are
-//! simulated ([`consensus::simulated`]), and the actors' part is played by a loop ([`driver`]). A run has two phases: one of
+//! simulated (`consensus::simulated`), and the actors' part is played by a loop (`driver.rs`). A run has two phases: one of
 //! faults, drawn from the seed, and one without, in which everything has to finish. Then the invariants are looked at,
 //! each of them in a file of its own.
 //!
