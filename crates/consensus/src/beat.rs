@@ -16,6 +16,7 @@ use crate::clock::ClockAlarm;
 use crate::codec;
 use crate::desk::{Desk, Host};
 use crate::messages::{Beat, BeatAnswer, Foreign};
+use crate::runtime;
 use crate::transport::{Kind, Lane, Link, Message, Peers};
 use crate::witness::Promise;
 
@@ -107,8 +108,9 @@ pub(crate) async fn tend(desk: Arc<Desk>, peers: Arc<Peers>, mut stop: watch::Re
 
 async fn pause(stop: &mut watch::Receiver<bool>) {
     tokio::select! {
-        () = tokio::time::sleep(BEAT_EVERY) => {}
+        biased;
         _ = stop.changed() => {}
+        () = runtime::sleep(BEAT_EVERY) => {}
     }
 }
 

@@ -22,6 +22,7 @@ use crate::codec;
 use crate::log_store::LogStore;
 use crate::machine::{Machine, Shard};
 use crate::raft::{Group, LogId, Raft, Snapshot, SnapshotMeta, StoredMembership};
+use crate::runtime;
 use crate::snapshot::Source;
 use crate::state::Frozen;
 use crate::store::{
@@ -260,8 +261,9 @@ impl Keeper {
     pub(crate) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(self.options.look_every) => {}
+                biased;
                 _ = stop.changed() => return,
+                () = runtime::sleep(self.options.look_every) => {}
             }
             if *stop.borrow() || self.shard.stop.is_stopped() {
                 return;
@@ -295,6 +297,7 @@ impl Keeper {
         self.raft.trigger().snapshot().await.map_err(io::Error::other)?;
         loop {
             tokio::select! {
+                biased;
                 _ = written.changed() => break,
                 // What else the group does is of no interest, but it must not end meanwhile.
                 changed = running.changed() => changed.map_err(io::Error::other)?,

@@ -59,6 +59,7 @@ pub(crate) async fn follow(
             before != now
         });
         tokio::select! {
+            biased;
             changed = server.changed() => if changed.is_err() { break },
             _ = applied_term.changed() => {}
         }

@@ -46,6 +46,9 @@ mod reads;
 mod register;
 mod replica;
 mod roster;
+mod runtime;
+#[cfg(feature = "simulated")]
+pub mod simulated;
 mod snapshot;
 mod space;
 mod state;
@@ -71,5 +74,5 @@ pub use replica::{
     Applied, BATCH_BYTES_MAX, ProposeError, Refused, Replica, ReplicaStatus, Stages,
 };
 pub use stop::StopReason;
-pub use transport::{Certified, PeerService, PeerTls, tune};
+pub use transport::{Certified, PeerService, PeerTls, Roads, tune};
 pub use witness::Forgotten;

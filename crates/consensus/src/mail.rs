@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use crate::desk::Desk;
+use crate::runtime;
 use crate::transport::{CallError, Kind, Lane, Message, Peers};
 
 /// Takes in the letters to a node's shards: which shard, and the letter; gives the answer.
@@ -69,7 +70,7 @@ impl Mail {
     ) -> Result<Bytes, MailError> {
         if to == self.node() {
             let mailbox = self.desk.mailbox.get().ok_or(MailError::NotDelivered)?;
-            let answered = tokio::time::timeout(within, mailbox(shard, letter)).await;
+            let answered = runtime::timeout(within, mailbox(shard, letter)).await;
             return answered.map_err(|_late| MailError::NoAnswer);
         }
         // It may share no group with this node, which has had nothing to say to it so far.

@@ -32,7 +32,7 @@ use crate::roster::Roster;
 use crate::stop::{StopReason, StopSwitch};
 use crate::store::Parts;
 use crate::transport::proto::peer_server::PeerServer;
-use crate::transport::{PeerService, Peers};
+use crate::transport::{PeerService, Peers, Roads};
 
 pub use change::{Change, ChangeError, Changed};
 pub use drain::DrainError;
@@ -53,6 +53,7 @@ pub(crate) struct Site {
     register: Arc<Register>,
     desk: Arc<Desk>,
     peers: Arc<Peers>,
+    roads: Roads,
     clock: Arc<ClusterClock>,
     offload: Offload,
     stop: StopSwitch,

@@ -28,7 +28,7 @@ impl openraft::RaftTypeConfig for Group {
     type Vote = openraft::impls::Vote<Self::LeaderId>;
     type Payload = openraft::EntryPayload<BatchBytes, u64, Member>;
     type Entry = openraft::Entry<alias::CommittedLeaderIdOf<Self>, Self::Payload>;
-    type AsyncRuntime = openraft_rt_tokio::TokioRuntime;
+    type AsyncRuntime = crate::runtime::Runtime;
     type Responder<T>
         = openraft::impls::OneshotResponder<Self, T>
     where

@@ -8,6 +8,7 @@ use openraft::error::{LinearizableReadError, RaftError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::raft::Raft;
+use crate::runtime;
 
 /// Reads that may wait for the next round.
 const WAITING_MAX: usize = 65_536;
@@ -42,7 +43,7 @@ impl Reads {
     /// Begins to serve reads; ends when the last clone is dropped.
     pub(crate) fn new(raft: Raft) -> Self {
         let (sender, waiting) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(serve(raft, waiting));
+        runtime::spawn(serve(raft, waiting));
         Self(sender)
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::meter::Meter;
 use crate::offload::Offload;
+use crate::runtime;
 
 /// Always kept free: a checkpoint in the making, and log segments prepared ahead.
 const FREE_BYTES_MIN: u64 = 1 << 30;
@@ -63,8 +64,9 @@ pub(crate) async fn watch(
             Err(error) => tracing::warn!(%error, "cannot learn what is free on the disk"),
         }
         tokio::select! {
-            () = tokio::time::sleep(ASK_EVERY) => {}
+            biased;
             _ = stop.changed() => return,
+            () = runtime::sleep(ASK_EVERY) => {}
         }
     }
 }

@@ -10,14 +10,18 @@
 //!   directory is not the one its peers know is turned away ([`crate::roster`]), and so is one whose certificate is
 //!   another node's ([`tls`]).
 //!
-//! tonic is known to [`dial`] and [`service`] alone. Everything else speaks [`Message`]s to a [`link::Link`], so that a
-//! simulated network can stand in their place.
+//! tonic is known to [`dial`] and [`service`] alone. Everything else speaks [`Message`]s to a [`link::Link`], and hears them
+//! with a [`listener::Listener`], so that a simulated network stands in their place ([`Roads`]).
 
 mod dial;
 mod lanes;
 mod link;
+mod listener;
 mod network;
+mod roads;
 mod service;
+#[cfg(feature = "simulated")]
+pub(crate) mod simulated;
 mod tls;
 
 use std::time::Duration;
@@ -26,10 +30,10 @@ use bytes::Bytes;
 use futures::Stream;
 use tokio::sync::mpsc;
 
-pub(crate) use dial::{Way, dial};
 pub(crate) use link::{CallError, Link};
 pub(crate) use network::{GroupPeers, Peers};
 pub(crate) use proto::{Message, Parcel};
+pub use roads::Roads;
 pub use service::{PeerService, tune};
 pub use tls::{Certified, PeerTls};
 

@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("consensus", &["ledger", "wire"]),
     ("gateway", &["client", "ledger", "wire"]),
     ("shard", &["consensus", "group-commit", "ledger", "wire"]),
+    ("sim", &["consensus", "ledger", "shard", "wire"]),
     ("paycore", &["client", "consensus", "gateway", "ledger", "shard", "wire"]),
 ];
 

@@ -231,14 +231,26 @@ impl Desk {
             }
         }
         if let Ok(decided) = result {
-            for (key, outcome) in &decided.finals {
-                self.became_final(key, *outcome);
-            }
-            self.write_to(decided.sent_to);
+            self.follow(decided);
         }
         let driver = entry.sealed.flight.land();
         self.drive(driver, now);
         std::mem::take(&mut self.effects)
+    }
+
+    /// An empty batch was applied, which carried the time into the log: what fell due may have brought outcomes, and
+    /// messages for other shards.
+    pub fn time_passed(&mut self, decided: &Decided) -> Vec<Effect> {
+        self.follow(decided);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Does what a batch brought beside its answers.
+    fn follow(&mut self, decided: &Decided) {
+        for (key, outcome) in &decided.finals {
+            self.became_final(key, *outcome);
+        }
+        self.write_to(decided.sent_to);
     }
 
     fn requests_landed<'a>(

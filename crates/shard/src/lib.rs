@@ -11,8 +11,8 @@
 //! Beside clients, other shards come in: a letter is a run of one channel's messages, and joins the group commit like a
 //! frame's records. What this shard writes to others the *relay* (`relay.rs`) carries, one letter to each at a time.
 //!
-//! All of it is one plain value, the [`Desk`], which is told what happened and says what to do; actix is only its shell
-//! (`actor.rs`). Nothing here holds truth (A3): a reign ends, the desk is dropped, and no money has moved. Whoever waited
+//! All of it is one plain value for each reign, the [`Desk`], which is told what happened and says what to do. The
+//! [`Office`] opens desks, and is a plain value too; actix is only its shell (`actor.rs`). Nothing here holds truth (A3): a reign ends, the desk is dropped, and no money has moved. Whoever waited
 //! then hears that the outcome is unknown, or that nothing was proposed; never nothing.
 
 mod account;
@@ -23,6 +23,7 @@ mod frames;
 mod letter;
 mod mail;
 pub mod meter;
+mod office;
 mod operations;
 mod outgoing;
 mod pending;
@@ -39,10 +40,12 @@ mod trace;
 pub use actor::{Addresses, Drain, Shard, Surroundings};
 pub use desk::{Desk, Effect, FrameIn, SessionId};
 pub use letter::Letter;
-pub use mail::mailbox;
+pub use mail::{Carrier, mailbox, nobody_leads};
 pub use meter::{Depth, Meter};
+pub use office::{Deed, Done, Office, Ways};
 pub use operations::cluster_server;
 pub use outgoing::Books;
+pub use places::Order;
 pub use proposer::Entry;
 pub use registrar::Registrar;
 pub use run::{LetterNo, Run};

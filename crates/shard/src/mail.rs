@@ -19,11 +19,14 @@ use crate::service::Shards;
 /// lease, and another one is asked.
 const LETTER_MAX: Duration = Duration::from_secs(3);
 
+/// Whom a node's own replica of a shard follows, if it has one.
+type Belief = Arc<dyn Fn(u16) -> Option<u64> + Send + Sync>;
+
 /// One node's way to the leaders of all shards.
 #[derive(Clone)]
-pub(crate) struct Carrier {
+pub struct Carrier {
     mail: Mail,
-    shards: Shards,
+    believes: Belief,
     /// Who led each shard when it last said so, and how often nobody did since.
     hints: Arc<Mutex<BTreeMap<u16, Hint>>>,
 }
@@ -34,9 +37,25 @@ struct Hint {
     misses: usize,
 }
 
+impl std::fmt::Debug for Carrier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Carrier").field("mail", &self.mail).finish_non_exhaustive()
+    }
+}
+
 impl Carrier {
-    pub(crate) fn new(mail: Mail, shards: Shards) -> Self {
-        Self { mail, shards, hints: Arc::default() }
+    /// A way for a node that believes this of who leads a shard.
+    #[must_use]
+    pub fn new(mail: Mail, believes: impl Fn(u16) -> Option<u64> + Send + Sync + 'static) -> Self {
+        Self { mail, believes: Arc::new(believes), hints: Arc::default() }
+    }
+
+    /// A way for a node that keeps these shards.
+    pub(crate) fn of_node(mail: Mail, shards: Shards) -> Self {
+        Self::new(mail, move |shard| {
+            let shards = shards.borrow();
+            shards.get(&u32::from(shard))?.replica.leadership().borrow().leader
+        })
     }
 
     /// Sends a letter once. Gives the last message that the peer has applied, if it says so.
@@ -57,10 +76,7 @@ impl Carrier {
     /// every node.
     fn guess(&self, peer: u16) -> Option<u64> {
         let hint = self.hints().get(&peer).copied().unwrap_or_default();
-        let own = || {
-            let shards = self.shards.borrow();
-            shards.get(&u32::from(peer))?.replica.leadership().borrow().leader
-        };
+        let own = || (self.believes)(peer);
         // What this node believes is wrong as often as it is asked in vain.
         let believed = hint.leader.or_else(|| own().filter(|_| hint.misses.is_multiple_of(2)));
         believed.or_else(|| {
@@ -83,17 +99,23 @@ impl Carrier {
     }
 }
 
+/// What a node says to a letter for a shard that it does not keep.
+#[must_use]
+pub fn nobody_leads() -> Bytes {
+    LetterAnswer::NotLeader(None).write()
+}
+
 /// Reads a node's mail: hands each letter to its shard.
 #[must_use]
 pub fn mailbox(shards: Shards) -> Mailbox {
     Arc::new(move |shard, letter| {
         let actor = shards.borrow().get(&u32::from(shard)).map(|doors| doors.actor.clone());
         let Some(actor) = actor else {
-            return std::future::ready(LetterAnswer::NotLeader(None).write()).boxed();
+            return std::future::ready(nobody_leads()).boxed();
         };
         async move {
             let answer = actor.send(Deliver(letter)).await;
-            answer.unwrap_or(LetterAnswer::Again).write()
+            answer.unwrap_or_else(|_ended| LetterAnswer::Again.write())
         }
         .boxed()
     })

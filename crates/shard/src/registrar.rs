@@ -40,7 +40,7 @@ impl Registrar {
     /// A registrar for a node that keeps these shards, of so many.
     #[must_use]
     pub fn new(node: Arc<Node>, count: Count, shards: Shards) -> Self {
-        let carrier = Carrier::new(node.mail(), shards.clone());
+        let carrier = Carrier::of_node(node.mail(), shards.clone());
         Self { node, meta: count.meta(), carrier, shards }
     }
 

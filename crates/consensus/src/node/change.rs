@@ -16,13 +16,13 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, ServerState};
-use tokio::time::timeout;
 
 use super::{Node, Site};
 use crate::desk::Host;
 use crate::failpoint::Operation;
 use crate::raft::{DiskId, Member};
 use crate::roster::TurnedAway;
+use crate::runtime;
 use crate::transport::Lane;
 
 /// How long a change may take before its asker is told that nobody knows yet. Two commits, each a round trip and a sync.
@@ -137,8 +137,8 @@ impl Node {
     pub async fn change(&self, shard: u16, change: Change) -> Result<Changed, ChangeError> {
         let site = Arc::clone(&self.0);
         // In a task of its own: whoever asks may go away between the two halves.
-        let changing = tokio::spawn(async move { site.change(shard, change).await });
-        match timeout(CHANGE_MAX, changing).await {
+        let changing = runtime::spawn(async move { site.change(shard, change).await });
+        match runtime::timeout(CHANGE_MAX, changing).await {
             Ok(Ok(changed)) => changed,
             Ok(Err(_)) | Err(_) => Err(ChangeError::Unknown),
         }
@@ -242,11 +242,11 @@ impl Site {
                 match link.found() {
                     Some(Err(away)) => return Err(refused(node, away)),
                     Some(Ok(disk)) if link.is_up(Lane::Control) => return Ok(disk),
-                    Some(Ok(_)) | None => tokio::time::sleep(REACH_LOOK).await,
+                    Some(Ok(_)) | None => runtime::sleep(REACH_LOOK).await,
                 }
             }
         };
-        timeout(REACH_MAX, found).await.unwrap_or(Err(ChangeError::Unreachable(node)))
+        runtime::timeout(REACH_MAX, found).await.unwrap_or(Err(ChangeError::Unreachable(node)))
     }
 
     async fn change_voters(
@@ -311,7 +311,7 @@ impl Site {
         let stopped = |_| ChangeError::Unknown;
         host.raft.trigger().transfer_leader(node).await.map_err(stopped)?;
         // Should it not take over, an election will find somebody; then this may be asked for again.
-        let led = timeout(LEAD_MAX, led_by(host, node)).await;
+        let led = runtime::timeout(LEAD_MAX, led_by(host, node)).await;
         let led = led.unwrap_or(Err(ChangeError::Unknown))?;
         Operation::LeadSeen.reached();
         Ok(led)

@@ -10,8 +10,9 @@ use tokio::sync::watch;
 
 use super::Site;
 use crate::beat;
+use crate::runtime;
 use crate::stop::StopReason;
-use crate::transport::{Lane, Way, dial};
+use crate::transport::Lane;
 
 /// Keeps links and register up to date until the node goes down.
 pub(super) async fn follow(site: Arc<Site>, mut going_down: watch::Receiver<bool>) {
@@ -40,8 +41,9 @@ pub(super) async fn follow(site: Arc<Site>, mut going_down: watch::Receiver<bool
             break;
         }
         tokio::select! {
-            _ = changes.changed() => {}
+            biased;
             _ = going_down.changed() => {}
+            _ = changes.changed() => {}
         }
     }
     for stop in running.into_values() {
@@ -54,10 +56,10 @@ fn begin(site: &Site, peer: u64) -> watch::Sender<bool> {
     let stop = watch::Sender::new(false);
     let link = site.peers.link(peer);
     for lane in Lane::ALL {
-        let way = Way { roster: Arc::clone(&site.peers.roster), tls: site.config.tls.clone() };
-        tokio::spawn(dial(Arc::clone(&link), lane, way, stop.subscribe()));
+        let roster = Arc::clone(&site.peers.roster);
+        runtime::spawn(site.roads.keep_up((Arc::clone(&link), lane), roster, stop.subscribe()));
     }
-    tokio::spawn(beat::beat(Arc::clone(&site.desk), link, stop.subscribe()));
+    runtime::spawn(beat::beat(Arc::clone(&site.desk), link, stop.subscribe()));
     stop
 }
 

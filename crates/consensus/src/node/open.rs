@@ -23,7 +23,7 @@ use crate::roster::Roster;
 use crate::state::State;
 use crate::stop::{StopReason, StopSwitch};
 use crate::store::{Files, MemoryStore, Parts, RealFiles, SledStore, StateStore, StoreError};
-use crate::transport::Peers;
+use crate::transport::{Peers, Roads};
 use crate::witness::Witness;
 
 /// Why a node cannot be opened.
@@ -73,6 +73,8 @@ pub struct Ground {
     pub parts: Parts,
     /// This machine's clocks.
     pub clocks: Arc<dyn TimeSource>,
+    /// The ways to the peers.
+    pub roads: Roads,
     /// Where blocking work goes.
     pub offload: Offload,
 }
@@ -105,7 +107,7 @@ impl Node {
         if !config.peers.contains_key(&config.node_id) {
             return Err(OpenError::NotAPeer(config.node_id));
         }
-        let Ground { log, is_new_log, disk_id, parts, clocks, offload } = ground;
+        let Ground { log, is_new_log, disk_id, parts, clocks, roads, offload } = ground;
         let stop = StopSwitch::new();
         let watching = stop.clone();
         log.on_failure(Box::new(move |error| watching.stop(StopReason::Log(error.clone()))));
@@ -147,9 +149,12 @@ impl Node {
         for group in config.shards.groups().filter(|group| roster.has_left(*group)) {
             desk.trace(group);
         }
+        let desk = Arc::new(desk);
+        roads.lead_to(&desk);
         Ok(Self(Arc::new(Site {
             peers: Arc::new(Peers::new(roster, witness, offload)),
-            desk: Arc::new(desk),
+            desk,
+            roads,
             config,
             log,
             parts,
@@ -186,6 +191,7 @@ pub(super) fn ground(config: &NodeConfig, offload: Offload) -> Result<Ground, Op
         disk_id,
         parts: Ground::parts(files, store),
         clocks: Arc::new(SystemClocks::default()),
+        roads: Roads::grpc(config.tls.clone()),
         offload,
     })
 }

@@ -21,10 +21,12 @@ use crate::leadership::{self, Leadership};
 use crate::log_store::LogStore;
 use crate::machine::{Machine, Shard};
 use crate::messages::Recalled;
+use crate::offload::Offload;
 use crate::placement::voters;
 use crate::raft::{Member, Raft};
 use crate::reads::Reads;
 use crate::replica::Replica;
+use crate::runtime;
 use crate::space;
 use crate::stop::StopReason;
 use crate::transport::{GroupPeers, Kind, Lane, Message};
@@ -51,7 +53,7 @@ impl Node {
     pub async fn start(&self) -> Result<(), StopReason> {
         let site = &self.0;
         let follow = links::follow(Arc::clone(site), site.going_down.subscribe());
-        tokio::spawn(follow);
+        runtime::spawn(follow);
         site.watch_space();
         site.recall_drain().await?;
         Operation::StartRecalled.reached();
@@ -72,10 +74,10 @@ impl Node {
             site.run_group(raft, log, shard);
         }
         let (desk, peers) = (Arc::clone(&site.desk), Arc::clone(&site.peers));
-        tokio::spawn(beat::tend(desk, peers, site.going_down.subscribe()));
+        runtime::spawn(beat::tend(desk, peers, site.going_down.subscribe()));
         let calls = site.calls.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(calls) = calls {
-            tokio::spawn(tenancy::run(Arc::clone(site), calls));
+            runtime::spawn(tenancy::run(Arc::clone(site), calls));
         }
         Operation::StartRunning.reached();
         Ok(())
@@ -96,8 +98,12 @@ impl Node {
 
 impl Site {
     fn watch_space(&self) {
+        if self.offload == Offload::Inline {
+            // A simulated disk has room.
+            return;
+        }
         let dir = self.config.data_dir.clone();
-        tokio::spawn(space::watch(
+        runtime::spawn(space::watch(
             dir,
             self.offload,
             (self.has_room.clone(), self.config.meter.clone()),
@@ -144,7 +150,7 @@ impl Site {
                 answered = answers.len(),
                 "waiting for a majority's memory"
             );
-            tokio::time::sleep(ASK_EVERY).await;
+            runtime::sleep(ASK_EVERY).await;
         }
         for recalled in answers.values() {
             for (group, promise) in &recalled.promises {
@@ -193,7 +199,7 @@ impl Site {
         let host = Arc::new(Host::new(raft.clone(), shard.clone(), log.clone()));
         self.desk.open(Arc::clone(&host));
         let (shown, leadership) = watch::channel(Leadership::default());
-        tokio::spawn(leadership::follow(Arc::clone(&host), shown, host.ends.subscribe()));
+        runtime::spawn(leadership::follow(Arc::clone(&host), shown, host.ends.subscribe()));
         let keeper = Arc::new(Keeper {
             shard,
             raft: raft.clone(),
@@ -201,7 +207,7 @@ impl Site {
             options: self.config.checkpoint,
             turns: Arc::clone(&self.checkpoint_turns),
         });
-        tokio::spawn(Arc::clone(&keeper).run(host.ends.subscribe()));
+        runtime::spawn(Arc::clone(&keeper).run(host.ends.subscribe()));
         let replica = Replica {
             host,
             keeper,
@@ -243,7 +249,7 @@ impl Site {
                 }
             }
             if !to_make.is_empty() {
-                tokio::time::sleep(ASK_EVERY).await;
+                runtime::sleep(ASK_EVERY).await;
             }
         }
         self.peers.roster.settle();

@@ -23,6 +23,7 @@ use crate::log_store::LogStore;
 use crate::machine::Shard;
 use crate::messages::Foreign;
 use crate::replica::Replica;
+use crate::runtime;
 use crate::stop::StopReason;
 
 /// How long a last checkpoint may take. Without it the node's log keeps what the group had.
@@ -33,8 +34,9 @@ pub(super) async fn run(site: Arc<Site>, mut calls: mpsc::Receiver<Call>) {
     let mut going_down = site.going_down.subscribe();
     loop {
         let call = tokio::select! {
-            call = calls.recv() => call,
+            biased;
             _ = going_down.changed() => return,
+            call = calls.recv() => call,
         };
         let Some(call) = call else { return };
         let done = match call {
@@ -127,7 +129,7 @@ async fn cover(replica: &Replica) {
     if covered >= state.applied_index() {
         return;
     }
-    let made = tokio::time::timeout(CHECKPOINT_MAX, replica.checkpoint()).await;
+    let made = runtime::timeout(CHECKPOINT_MAX, replica.checkpoint()).await;
     if !matches!(made, Ok(Ok(_))) {
         tracing::warn!(shard = replica.shard(), ?made, "no last checkpoint");
     }

@@ -42,8 +42,12 @@ mod crash_tests;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, reason = "tests count small things")]
 mod sample;
-#[cfg(test)]
-#[allow(clippy::arithmetic_side_effects, reason = "tests count small things")]
+#[cfg(any(test, feature = "simulated"))]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "what it counts is small, and what it looks up is its own"
+)]
 mod sim_files;
 
 pub use checkpoint_writer::{CheckpointWriter, Summary};
@@ -55,6 +59,8 @@ pub use files::{Entry, FileReader, FileWriter, Files, RealFiles};
 pub use install::{Install, Wanted};
 pub use memory::MemoryStore;
 pub use pages::Pages;
+#[cfg(any(test, feature = "simulated"))]
+pub use sim_files::{Fault, Lost, SimFiles};
 pub use sled::SledStore;
 pub use snapshot::{CHUNK_LEN_MAX, Chunk, FileNumber, Offer, OfferedFile, Snapshot};
 pub use state_store::{

@@ -1,4 +1,4 @@
-//! A disk of tests that keeps apart what was written and what was synced, and whose power can be cut
+//! A disk of tests and simulations that keeps apart what was written and what was synced, and whose power can be cut
 //! before any operation takes effect.
 //!
 //! Every change of the disk is numbered. At the chosen number the power goes: that operation and all
@@ -18,7 +18,7 @@ use super::{Entry, FileReader, FileWriter, Files, StoreError, files};
 
 /// What a power cut takes of what was not synced.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Lost {
+pub enum Lost {
     /// All of it.
     All,
     /// Nothing.
@@ -34,7 +34,7 @@ pub(super) enum Lost {
 
 /// What happens at the numbered operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub enum Fault {
     /// It takes place but for a sync, fails, and so does everything after it.
     PowerCut,
     /// It fails, and nothing else does.
@@ -71,8 +71,9 @@ struct Disk {
     fault: Option<(usize, Fault)>,
 }
 
+/// A simulated disk. Clones are the same one.
 #[derive(Clone, Debug)]
-pub(super) struct SimFiles(Arc<Mutex<Disk>>);
+pub struct SimFiles(Arc<Mutex<Disk>>);
 
 impl Default for SimFiles {
     /// A disk with one directory, which the node's own start would have made.
@@ -94,16 +95,17 @@ impl SimFiles {
     }
 
     /// How many operations have changed the disk.
-    pub(super) fn ops(&self) -> usize {
+    pub fn ops(&self) -> usize {
         self.disk().ops
     }
 
-    pub(super) fn set_fault(&self, op: usize, fault: Fault) {
+    /// Lets the operation with this number, counted from 0, meet a fault.
+    pub fn set_fault(&self, op: usize, fault: Fault) {
         self.disk().fault = Some((op, fault));
     }
 
     /// The disk as it is found after the power came back.
-    pub(super) fn after_power_cut(&self, lost: Lost) -> Self {
+    pub fn after_power_cut(&self, lost: Lost) -> Self {
         let disk = self.disk().clone();
         let mut random = Random(match lost {
             Lost::Some(seed) => seed,
@@ -132,7 +134,7 @@ impl SimFiles {
     }
 
     /// Changes one bit of a file's lasting bytes.
-    pub(super) fn flip(&self, path: &Path, offset: usize) {
+    pub fn flip(&self, path: &Path, offset: usize) {
         let mut disk = self.disk();
         let Some(Node::File(inode)) = disk.names.get(path).copied() else {
             panic!("{} is no file", path.display());
@@ -143,7 +145,7 @@ impl SimFiles {
     }
 
     /// Everything that is there, for comparison.
-    pub(super) fn content(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub fn content(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let disk = self.disk();
         let bytes = |node: &Node| match node {
             Node::Dir => Vec::new(),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use rand::RngExt;
 use tokio::sync::watch;
 use tonic::transport::Endpoint;
 
@@ -16,6 +15,7 @@ use super::{
     FRAME_BYTES, Lane, Link, PARCEL_READ_BYTES_MAX, PROBE_EVERY, Parcel, WINDOW_BYTES, parcels,
 };
 use crate::roster::{Roster, TurnedAway};
+use crate::runtime;
 
 /// How long connecting and greeting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -68,8 +68,9 @@ pub(crate) async fn dial(link: Arc<Link>, lane: Lane, way: Way, mut stop: watch:
     let mut distrusts = false;
     while !*stop.borrow() {
         let outcome = tokio::select! {
-            outcome = run(&link, lane, &way) => outcome,
+            biased;
             _ = stop.changed() => break,
+            outcome = run(&link, lane, &way) => outcome,
         };
         link.disconnect(lane);
         match outcome {
@@ -97,10 +98,11 @@ pub(crate) async fn dial(link: Arc<Link>, lane: Lane, way: Way, mut stop: watch:
             }
         }
         // Peers that lost the same node do not all come back to it at the same moment.
-        let spread = rand::rng().random_range(PAUSE_MIN..=pause);
+        let spread = runtime::random_between(PAUSE_MIN..=pause);
         tokio::select! {
-            () = tokio::time::sleep(spread) => {}
+            biased;
             _ = stop.changed() => break,
+            () = runtime::sleep(spread) => {}
         }
     }
     link.disconnect(lane);
@@ -142,7 +144,7 @@ async fn run(link: &Link, lane: Lane, way: &Way) -> Result<(), DialError> {
         Ok::<_, DialError>(inbound)
     };
     let mut inbound =
-        tokio::time::timeout(CONNECT_TIMEOUT, greeted).await.map_err(|_| DialError::Late)??;
+        runtime::timeout(CONNECT_TIMEOUT, greeted).await.map_err(|_| DialError::Late)??;
 
     let (queue, waiting) = link.connect(lane);
     let _gone = start.send(queue);

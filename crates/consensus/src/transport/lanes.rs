@@ -15,6 +15,7 @@ use super::{Message, Refusal};
 use crate::codec;
 use crate::desk::{Desk, Host};
 use crate::messages::{AppendAnswer, AppendRequest};
+use crate::runtime;
 
 /// Requests of one session that may be under way; the sender keeps to the same number.
 pub(super) const SESSION_REQUESTS_MAX: usize = 32;
@@ -81,7 +82,7 @@ fn begin(
         }
     });
     let results = host.raft.stream_append(requests);
-    tokio::spawn(async move {
+    runtime::spawn(async move {
         let mut results = std::pin::pin!(results);
         while let Some(result) = results.next().await {
             let Some(request) = numbers.recv().await else { break };

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Kind, Lane, Message, QUEUE_MESSAGES_MAX, Refusal};
 use crate::raft::DiskId;
 use crate::roster::TurnedAway;
+use crate::runtime;
 
 /// Answers that may be outstanding on one lane. The askers bound themselves far below.
 const OUTSTANDING_MAX: usize = 65_536;
@@ -190,7 +191,7 @@ impl Link {
         within: Duration,
     ) -> Result<Bytes, CallError> {
         let both = async { self.ask(lane, question).await?.answer().await };
-        tokio::time::timeout(within, both).await.unwrap_or(Err(CallError::TimedOut))
+        runtime::timeout(within, both).await.unwrap_or(Err(CallError::TimedOut))
     }
 
     /// Puts a lane into service. The caller carries what comes out of the queue to the peer, and the peer's answers to

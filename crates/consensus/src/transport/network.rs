@@ -31,6 +31,7 @@ use crate::raft::{
     TransferRequest, TransferResponse, Vote, VoteRequest, VoteResponse,
 };
 use crate::roster::Roster;
+use crate::runtime;
 use crate::snapshot;
 use crate::witness::{Promise, Witness};
 
@@ -223,7 +224,7 @@ async fn next_request<S: Stream + Unpin>(requests: &mut Option<S>) -> Option<S::
 /// The answer to the oldest request; without one, never.
 async fn oldest_answer(oldest: Option<&mut (usize, Asked)>) -> Result<Bytes, CallError> {
     let Some((_, asked)) = oldest else { return std::future::pending().await };
-    tokio::time::timeout(APPEND_TIMEOUT, asked.answer()).await.unwrap_or(Err(CallError::TimedOut))
+    runtime::timeout(APPEND_TIMEOUT, asked.answer()).await.unwrap_or(Err(CallError::TimedOut))
 }
 
 impl RaftNetworkV2<Group> for Network {
@@ -308,6 +309,7 @@ impl RaftNetworkV2<Group> for Network {
         };
         let sending = transfer.send(vote, snapshot);
         let vote = tokio::select! {
+            biased;
             sent = sending => sent?,
             closed = cancel => return Err(closed.into()),
         };

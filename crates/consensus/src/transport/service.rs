@@ -1,30 +1,24 @@
-//! The listening end of a lane: greets, reads questions, and sends what the desk answers.
-//!
-//! Questions on the control, mail and snapshot lanes are answered concurrently, entries in order within their session
-//! ([`super::lanes`]). A lane whose node turns out to have another data directory than its group records is cut.
+//! The listening end of a lane as a gRPC service: greets, reads questions, and sends what the listener answers.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::lanes::Sessions;
+use super::listener::Listener;
 use super::proto::peer_server::{Peer, PeerServer};
 use super::tls::Certified;
 use super::{
-    FRAME_BYTES, Kind, Lane, Message, PARCEL_READ_BYTES_MAX, PROBE_EVERY, Parcel,
-    QUEUE_MESSAGES_MAX, Refusal, WINDOW_BYTES, parcels,
+    FRAME_BYTES, Lane, PARCEL_READ_BYTES_MAX, PROBE_EVERY, Parcel, QUEUE_MESSAGES_MAX,
+    WINDOW_BYTES, parcels,
 };
 use crate::desk::{Asker, Desk};
 use crate::roster::TurnedAway;
-
-/// Questions of one lane that are worked on at a time. Past it the lane is read no further, and its sender's queue
-/// fills: 64 groups with a vote, a heartbeat and a read each, with room to spare.
-const CONCURRENT_MAX: usize = 512;
+use crate::runtime;
 
 /// How a node is told that its data directory is not the one it is known by.
 pub(super) const OTHER_DISK: Code = Code::PermissionDenied;
@@ -95,7 +89,8 @@ impl Peer for PeerService {
 
         let (answers, outbound) = mpsc::channel(QUEUE_MESSAGES_MAX);
         let asker = Asker { node: greeting.node, disk };
-        tokio::spawn(read(Arc::clone(&self.desk), (asker, lane), inbound, answers));
+        let listener = Listener::new(Arc::clone(&self.desk), (asker, lane), answers);
+        runtime::spawn(read(listener, inbound));
 
         let ours = Parcel {
             greeting: Some(roster.greeting(greeting.node, greeting.lane)),
@@ -117,57 +112,27 @@ impl PeerService {
     }
 }
 
-/// Reads a lane to its end. Dropping `answers` then ends the other direction.
-async fn read(
-    desk: Arc<Desk>,
-    (asker, lane): (Asker, Lane),
-    mut inbound: Streaming<Parcel>,
-    answers: mpsc::Sender<Message>,
-) {
-    let mut sessions = Sessions::default();
-    let room = Arc::new(Semaphore::new(CONCURRENT_MAX));
-    let mut going_down = desk.going_down.clone();
+/// Reads a lane to its end. Dropping the listener then ends the other direction.
+async fn read(mut listener: Listener, mut inbound: Streaming<Parcel>) {
+    let mut going_down = listener.going_down();
     loop {
         let parcel = tokio::select! {
-            parcel = inbound.message() => parcel,
-            () = answers.closed() => break,
+            biased;
+            () = listener.deserted() => break,
             _ = going_down.changed() => break,
+            parcel = inbound.message() => parcel,
         };
-        let parcel = match parcel {
-            Ok(Some(parcel)) => parcel,
+        match parcel {
+            Ok(Some(parcel)) => {
+                if !listener.hear(parcel.messages).await {
+                    break;
+                }
+            }
             Ok(None) => break,
             Err(status) => {
-                tracing::debug!(node = asker.node, ?lane, %status, "lane broke");
+                tracing::debug!(?listener, %status, "lane broke");
                 break;
-            }
-        };
-        if !desk.roster.is_welcome(asker.node, asker.disk) {
-            tracing::error!(node = asker.node, "a node's data directory is not the one recorded");
-            break;
-        }
-        for question in parcel.messages {
-            if Kind::from_number(question.kind) == Some(Kind::Append) {
-                sessions.take(&desk, question, &answers).await;
-            } else {
-                let Ok(turn) = Arc::clone(&room).acquire_owned().await else { return };
-                let (desk, answers) = (Arc::clone(&desk), answers.clone());
-                tokio::spawn(async move {
-                    answer(&desk, asker, question, &answers).await;
-                    drop(turn);
-                });
             }
         }
     }
-}
-
-async fn answer(desk: &Desk, asker: Asker, question: Message, answers: &mpsc::Sender<Message>) {
-    let (group, request) = (question.group, question.request);
-    let answer = match (Kind::from_number(question.kind), u16::try_from(group)) {
-        (Some(kind), Ok(group)) => {
-            desk.answer(asker, group, kind, (question.head, question.bodies)).await
-        }
-        (None, _) | (_, Err(_)) => Err(Refusal::Unreadable),
-    };
-    // Nobody is left to hear it when the lane has ended.
-    let _gone = answers.send(Message::answer(group, request, answer)).await;
 }

@@ -639,3 +639,14 @@ fn the_meta_group_takes_what_is_its_own_and_shards_take_the_rest() {
     meta.take(1, &[request(1, Command::Report { books, name, record })]);
     assert_eq!(meta.answers[&1], [Reply::Failure(Failure::InvalidRecord)]);
 }
+
+#[test]
+fn what_a_timer_wrote_to_another_shard_is_carried() {
+    let mut counter = Counter::of(Books { shard: 2, shards: Shards::new(2).unwrap() });
+    let batch = Batch::new(NOW, Vec::new()).unwrap();
+    let fetched = counter.ledger.begin_fetch();
+    let decided = counter.ledger.apply(1, &batch, &fetched);
+    let effects = counter.desk.time_passed(&decided);
+    counter.perform(effects);
+    assert_eq!(counter.trips, [(0, 0), (1, 0)], "the meta group has told the time");
+}
