@@ -13,6 +13,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -160,9 +161,9 @@ impl Cluster {
         for port in (7_100..7_110).chain(7_200..7_210_u16) {
             let old = format!("\"127.0.0.1:{port}\"");
             if text.contains(&old) {
-                let new = TcpListener::bind("127.0.0.1:0").unwrap();
-                moved.insert(port, new.local_addr().unwrap().to_string());
-                text = text.replace(&old, &format!("\"{}\"", new.local_addr().unwrap()));
+                let new = free();
+                text = text.replace(&old, &format!("\"{new}\""));
+                moved.insert(port, new);
             }
         }
         let text = edit(text);
@@ -246,7 +247,7 @@ impl Cluster {
 
     /// Has the topology name a node that is to join, whenever it is started. Gives its address.
     pub(crate) fn name_node(&mut self, id: u64) -> String {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let free = free();
         let text = std::fs::read_to_string(&self.topology).unwrap();
         std::fs::write(&self.topology, text + &named(id, &free)).unwrap();
         self.addresses.insert(id, free.clone());
@@ -433,7 +434,6 @@ impl Cluster {
     }
 
     fn spawn(&mut self, name: &str, args: &[&str]) -> Child {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let admin = self.admin.entry(name.to_owned()).or_insert_with(free).clone();
         let path = self.home.path().join(format!("{name}.log"));
         let log = std::fs::File::options().create(true).append(true).open(path).unwrap();
@@ -460,6 +460,20 @@ impl Cluster {
 /// A node in a topology.
 fn named(id: u64, address: &str) -> String {
     format!("\n[[nodes]]\nid = {id}\ngrpc = \"{address}\"\n")
+}
+
+/// An address where nobody listens, below the ports that the system gives to whoever connects: of those, one could be taken
+/// before the process that is to listen there has begun.
+fn free() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Test binaries that run side by side begin far apart.
+    let first = std::process::id().wrapping_mul(997);
+    let mut addresses = std::iter::repeat_with(|| {
+        let port = 10_000 + (first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed))) % 22_000;
+        format!("127.0.0.1:{port}")
+    });
+    let is_free = |address: &String| TcpListener::bind(address).is_ok();
+    addresses.by_ref().take(22_000).find(is_free).unwrap()
 }
 
 /// Asks a process to stop, and waits until it has.
