@@ -11,12 +11,12 @@ mod doors;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::Directory;
 use ledger::directory::{Heard, Name, Record};
+use ledger::{Directory, Time};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tonic::Status;
-use wire::proto::cluster::Leader;
+use wire::proto::cluster::{DirectoryPage, Leader};
 use wire::{Failure, status};
 
 use crate::nodes::Nodes;
@@ -75,6 +75,9 @@ impl Follower {
         let mut after = known.version();
         loop {
             let page = self.reads.directory(after, deadline).await?;
+            if is_known(&known, &page) {
+                break;
+            }
             let directory = Arc::make_mut(&mut known);
             for change in &page.changes {
                 let read = ledger::codec::get_cold::<(Name, u64, Record)>(change).ok();
@@ -85,21 +88,15 @@ impl Follower {
                 directory.take(name, version, record);
             }
             if page.changes.is_empty() || after >= page.version {
-                let told = ledger::Time(page.told_ms);
-                let heard = page.heard.iter().filter_map(|heard| {
-                    let at = ledger::Time(heard.time_ms);
-                    Some((u16::try_from(heard.shard).ok()?, Heard { at, version: heard.version }))
-                });
-                directory.follow(told, heard);
+                directory.follow(Time(page.told_ms), heard(&page));
                 break;
             }
         }
-        self.learn_nodes(&known);
-        self.known.send_if_modified(|now| {
-            let is_other = **now != *known;
-            *now = known;
-            is_other
-        });
+        // Nothing was copied where nothing is new: then it is the same one.
+        if !Arc::ptr_eq(&known, &self.known.borrow()) {
+            self.learn_nodes(&known);
+            self.known.send_replace(known);
+        }
         Ok(())
     }
 
@@ -110,6 +107,46 @@ impl Follower {
             } else {
                 self.nodes.learn(&Leader { node_id, address: node.address.clone() });
             }
+        }
+    }
+}
+
+/// Whether a page says nothing new: a directory of a hundred thousand names is not copied every second for that.
+fn is_known(known: &Directory, page: &DirectoryPage) -> bool {
+    page.changes.is_empty()
+        && Time(page.told_ms) == known.told()
+        && heard(page).eq(known.heard().iter().map(|(shard, heard)| (*shard, *heard)))
+}
+
+/// What each shard has said that it heard, in the order of the shards.
+fn heard(page: &DirectoryPage) -> impl Iterator<Item = (u16, Heard)> {
+    page.heard.iter().filter_map(|heard| {
+        let (at, version) = (Time(heard.time_ms), heard.version);
+        Some((u16::try_from(heard.shard).ok()?, Heard { at, version }))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::proto::cluster::DirectoryHeard;
+
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_not_taken_for_news_nor_news_for_what_is_known() {
+        let mut known = Directory::default();
+        known.take(Name::Level, 3, Record::Level(1));
+        known.follow(Time(9), [(0, Heard { at: Time(8), version: 3 })]);
+        let said = DirectoryHeard { shard: 0, time_ms: 8, version: 3 };
+        let page = DirectoryPage { version: 3, changes: vec![], told_ms: 9, heard: vec![said] };
+        assert!(is_known(&known, &page));
+        let told = DirectoryPage { told_ms: 10, ..page.clone() };
+        let changed = DirectoryPage { changes: vec![vec![].into()], ..page.clone() };
+        let later = DirectoryHeard { version: 4, ..said };
+        let heard = DirectoryPage { heard: vec![later], ..page.clone() };
+        let silent = DirectoryPage { heard: vec![], ..page };
+        for news in [told, changed, heard, silent] {
+            assert!(!is_known(&known, &news), "{news:?}");
         }
     }
 }
