@@ -115,11 +115,11 @@ impl Wholes {
         self.added_up.insert(cut);
     }
 
-    /// In the end the latest was read whole, and a replica that never restarted, asked for the first time now, still has
-    /// what all others had.
-    pub(crate) fn check(&self, plain: &[World]) {
+    /// In the end the latest was read whole, unless so many ordinary ones came after it that its sums were let go; and a
+    /// replica that never restarted, asked for the first time now, still has what all others had.
+    pub(crate) fn check(&self, plain: &[World], kept: &[u64]) {
         let Some(latest) = self.begun.last() else { return };
-        assert!(self.added_up.contains(latest), "cut {latest}");
+        assert!(!kept.contains(latest) || self.added_up.contains(latest), "cut {latest}");
         for world in plain {
             let image = world.ledger.cut_image(*latest).expect("there is no later one");
             let seen = self.seen.get(&(*latest, world.ledger.books().shard));
