@@ -1,4 +1,4 @@
-.PHONY: verify fix sim loom failpoints bench jepsen
+.PHONY: verify fix sim loom planted next-level failpoints bench jepsen
 
 # Changes nothing; the same lines that CI runs.
 verify:
@@ -18,10 +18,21 @@ fix:
 loom:
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p group-commit --release
 
+# The binaries with failpoints and planted bugs, beside the ordinary ones.
+planted:
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/.ci/planted cargo build --workspace --features sim/run --bin paycore --bin sim
+	mkdir -p target/planted
+	cp target/debug/paycore target/debug/sim target/planted/
+
+# The next release's binary, beside the ordinary one.
+next-level:
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/.ci/next-level cargo build --workspace --bin paycore
+	mkdir -p target/next-level
+	cp target/debug/paycore target/next-level/
+
 # A process dies at every step of money between shards, and of every operation of a cluster.
-failpoints:
-	RUSTFLAGS="--cfg planted" cargo build --target-dir target/planted
-	PAYCORE_PLANTED=$(CURDIR)/target/planted/debug/paycore cargo test --workspace --test failpoints --test cluster_failpoints
+failpoints: planted
+	PAYCORE_PLANTED=$(CURDIR)/target/planted/paycore cargo test --workspace --test failpoints --test cluster_failpoints
 
 # Full batches over three real processes, with the leader killed on the way.
 bench:
