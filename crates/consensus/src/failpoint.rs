@@ -43,6 +43,7 @@ use std::fmt;
 pub(crate) use absent::{Crew, Shift};
 #[cfg(not(planted))]
 pub use absent::{Traffic, loses_payment};
+pub use ledger::Plant;
 pub use operation::Operation;
 #[cfg(planted)]
 pub(crate) use planted::{Crew, Shift};

@@ -15,7 +15,7 @@ use openraft::{EntryPayload, OptionalSend};
 use tokio::sync::oneshot;
 
 use crate::codec;
-use crate::failpoint::{Crew, Moment, Shift, Traffic};
+use crate::failpoint::{Crew, Moment, Plant, Shift, Traffic};
 use crate::log::{Done, GroupLog};
 use crate::offload::Offload;
 use crate::raft::{Entry, Group, LogId, Vote};
@@ -145,6 +145,9 @@ impl RaftLogStorage<Group> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let vote = codec::encode(vote);
+        if Plant::VoteUnwritten.is_on() {
+            return Ok(());
+        }
         self.durably(|log, done| log.save_vote(vote, done)).await
     }
 
@@ -184,12 +187,19 @@ impl RaftLogStorage<Group> for LogStore {
             bytes = bytes.saturating_add(body.len());
             run.push((index, body));
         }
+        let mut callback = Some(callback);
+        let early = callback.take_if(|_| Plant::AcknowledgeUnwritten.is_on());
         let flushed: Done = Box::new(move |result| {
             traffic.reaches(Moment::Logged);
             shift.logged();
-            callback.io_completed(result);
+            if let Some(callback) = callback {
+                callback.io_completed(result);
+            }
         });
         self.log.append(run, flushed);
+        if let Some(early) = early {
+            early.io_completed(Ok(()));
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use bincode::{Decode, Encode};
 
 use crate::amount::{Amount, Currency};
 use crate::id::{AccountId, TenantId, Time};
+use crate::plant::Plant;
 use crate::rejection::Rejection;
 use crate::slots::{SLOT_BITS, Slot};
 
@@ -263,7 +264,9 @@ impl Account {
         if self.holds >= crate::hold::HOLDS_PER_ACCOUNT_MAX {
             return Err(Rejection::TooManyHolds);
         }
-        let held = self.held.checked_add(amount.minor()).ok_or(Rejection::BalanceLimit)?;
+        let less = u64::from(Plant::HoldOffByOne.is_on());
+        let minor = amount.minor().saturating_sub(less);
+        let held = self.held.checked_add(minor).ok_or(Rejection::BalanceLimit)?;
         Ok(Self { held, holds: self.holds.saturating_add(1), ..self.changed() })
     }
 

@@ -14,6 +14,7 @@ use crate::id::{AccountId, HoldId, Time};
 use crate::key::{KEY_SKEW_MS, Key, Operation};
 use crate::ledger::Ledger;
 use crate::outcome::{Answer, Decided, Posted};
+use crate::plant::Plant;
 use crate::rejection::Rejection;
 
 /// Due records that one batch touches although nobody asked for them: a bounded piece of work beside the requests.
@@ -34,6 +35,10 @@ impl Ledger {
         self.index = index;
         // A stamp is a proposal: a new leader may stamp below an entry it has not applied yet (A7).
         self.now = self.now.max(batch.at());
+        #[cfg(planted)]
+        if Plant::WallClock.is_on() {
+            self.now = self.now.plus_ms(crate::plant::wall_clock_ms());
+        }
         self.retention.passes(self.now, index);
         self.cuts.pass(self.now);
         self.pass_image();
@@ -129,8 +134,10 @@ impl Ledger {
                     Ok(None) => Ok(Posted { transfer: self.transfer_at(position), at: self.now }),
                     Err(rejection) => Err(rejection),
                 };
-                self.recent
-                    .keep_outcome(scoped, KeptOutcome { fingerprint, outcome, at: self.now });
+                if outcome.is_ok() || !Plant::ForgetRejections.is_on() {
+                    let kept = KeptOutcome { fingerprint, outcome, at: self.now };
+                    self.recent.keep_outcome(scoped, kept);
+                }
                 now(outcome)
             }
         }
@@ -214,7 +221,8 @@ impl Ledger {
     }
 
     pub(crate) fn touch_account(&mut self, id: AccountId) {
-        if self.accounts.get(&id).is_none_or(|stored| stored.account.holds == 0) {
+        let has_none = self.accounts.get(&id).is_none_or(|stored| stored.account.holds == 0);
+        if has_none || Plant::DeadlineByTimer.is_on() {
             return;
         }
         loop {
@@ -225,7 +233,8 @@ impl Ledger {
     }
 
     fn touch_hold(&mut self, id: HoldId) {
-        if self.holds.get(&id).is_some_and(|hold| hold.expires_at <= self.now) {
+        let is_due = self.holds.get(&id).is_some_and(|hold| hold.expires_at <= self.now);
+        if is_due && !Plant::DeadlineByTimer.is_on() {
             self.expire(id);
         }
     }

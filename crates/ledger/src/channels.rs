@@ -27,6 +27,8 @@ use crate::hash;
 use crate::id::{AccountId, Time, TransferId};
 use crate::journal::JournalKind;
 use crate::key::ScopedKey;
+#[cfg(planted)]
+use crate::plant::Plant;
 use crate::rejection::Rejection;
 
 /// Payments on a channel that may be unsettled at once. The shard's leader proposes no more for that peer beyond this
@@ -177,6 +179,9 @@ pub(crate) struct Channel {
     cursors: Cursors,
     /// What was sent and must still be known here, the oldest first.
     sent: VecDeque<Message>,
+    /// A message that was applied, and that the cursor does not count yet.
+    #[cfg(planted)]
+    late: Option<u64>,
 }
 
 /// A channel's counters.
@@ -218,7 +223,14 @@ impl Channel {
 
     /// A channel as it was written down.
     pub(crate) const fn restored(cursors: Cursors, sent: VecDeque<Message>) -> Self {
-        Self { cursors, sent }
+        #[cfg(planted)]
+        let late = None;
+        Self {
+            cursors,
+            sent,
+            #[cfg(planted)]
+            late,
+        }
     }
 
     /// The number of the last message sent.
@@ -257,7 +269,18 @@ impl Channel {
 
     /// A message of the peer's was applied.
     pub(crate) fn applied(&mut self, number: u64) {
+        #[cfg(planted)]
+        if Plant::CursorApart.is_on() {
+            self.late = Some(number);
+            return;
+        }
         self.cursors.inbox = number;
+    }
+
+    /// The cursor counts what was applied before.
+    #[cfg(planted)]
+    pub(crate) fn catch_up(&mut self) {
+        self.cursors.inbox = self.late.take().unwrap_or(self.cursors.inbox);
     }
 
     /// The peer has applied everything up to a number.

@@ -18,6 +18,7 @@ use crate::id::{AccountId, HoldId, TenantId, Time, TransferId};
 use crate::journal::{Journal, LinePlace, Links, Posting, PostingKey, Row};
 use crate::key::ScopedKey;
 use crate::outcome::Outcome;
+use crate::plant::Plant;
 use crate::recent::Recent;
 use crate::rejection::Rejection;
 use crate::retention::Retention;
@@ -375,7 +376,7 @@ impl Ledger {
     pub(crate) fn kept(&self, scoped: &ScopedKey, fetched: &Fetched) -> Option<KeptOutcome> {
         let cold = || {
             let kept = fetched.outcome(scoped).filter(|kept| !self.retention.forgets(kept.at));
-            kept.copied()
+            kept.filter(|_| !Plant::DropOutcomes.is_on()).copied()
         };
         self.recent.outcome(scoped).or_else(cold)
     }

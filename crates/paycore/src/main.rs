@@ -22,6 +22,8 @@ mod verify;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    #[cfg(planted)]
+    ledger::Plant::choose();
     // The bench's children end with it, however it ends.
     if let Err(gone) = bench::follow_parent() {
         let failure = exit::Failure::from(gone);

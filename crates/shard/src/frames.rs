@@ -52,6 +52,9 @@ pub(crate) struct Frames {
     waiting: HashMap<FrameNo, Pending>,
     deadlines: BTreeSet<(u64, FrameNo)>,
     next: u64,
+    /// A number that is to be had again.
+    #[cfg(planted)]
+    given_up: Option<FrameNo>,
 }
 
 impl Frames {
@@ -64,6 +67,8 @@ impl Frames {
         let FrameIn { session, id, deadline_ms, arrived, .. } = *frame;
         self.next = self.next.wrapping_add(1);
         let number = FrameNo(self.next);
+        #[cfg(planted)]
+        let number = self.given_up.take().unwrap_or(number);
         self.deadlines.insert((deadline_ms, number));
         let pending = Pending {
             session,
@@ -120,6 +125,10 @@ impl Frames {
     /// The records of a frame that are not answered yet, all of them with the same reply.
     pub(crate) fn answer_rest(&mut self, frame: FrameNo, reply: &Reply) -> Option<Answered> {
         let count = self.waiting.get(&frame)?.replies.len();
+        #[cfg(planted)]
+        if ledger::Plant::StaleWaiter.is_on() {
+            self.given_up = Some(frame);
+        }
         let positions = 0..u32::try_from(count).unwrap_or(u32::MAX);
         positions
             .fold(None, |ended, position| self.answer(Waiter { frame, position }, reply).or(ended))

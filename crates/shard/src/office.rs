@@ -19,7 +19,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use hashbrown::HashMap;
 use ledger::batch::Batch;
-use ledger::{Decided, Ledger, Shards, Time};
+use ledger::{Decided, Ledger, PeerSet, Plant, Shards, Time};
 use tokio::sync::{mpsc, oneshot};
 use wire::Failure;
 use wire::proto::cluster::{Frame, FrameAnswer, Leader};
@@ -154,12 +154,20 @@ impl Office {
         if self.leadership.leads && self.desk.is_none() {
             self.reigns = self.reigns.saturating_add(1);
             let mut desk = Desk::open(self.reigns, self.place.0, self.place.1);
-            let effects = desk.begin(self.replica.with_ledger(Ledger::unread));
+            let effects = desk.begin(self.unread());
             self.desk = Some(desk);
             tracing::info!(shard = self.place.1, term = self.leadership.term, "leads the shard");
             self.perform(effects);
         }
         self.take_deeds()
+    }
+
+    /// The peers that have not read everything that was written to them.
+    fn unread(&self) -> PeerSet {
+        if Plant::ForgetUnread.is_on() {
+            return PeerSet::default();
+        }
+        self.replica.with_ledger(Ledger::unread)
     }
 
     /// There is no replica any more.

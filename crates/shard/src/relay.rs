@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use ledger::PeerSet;
+use ledger::{PeerSet, Plant};
 
 /// The pause after a letter that was not answered, doubled with each more, up to the last: a new leader is there within
 /// two seconds, and should not have to wait long for us then.
@@ -82,6 +82,7 @@ impl Relay {
     pub(crate) fn failed(&mut self, peer: u16, now_ms: u64) {
         if let Some(lane) = self.lanes.get_mut(&peer) {
             let pause = PAUSE_MIN_MS.checked_shl(lane.failures).unwrap_or(PAUSE_MAX_MS);
+            lane.known = lane.known.saturating_add(u64::from(Plant::SkipGap.is_on()));
             lane.failures = lane.failures.saturating_add(1).min(u64::BITS);
             lane.state =
                 State::Resting { until_ms: now_ms.saturating_add(pause.min(PAUSE_MAX_MS)) };

@@ -23,6 +23,8 @@ struct Flags {
 
 #[expect(clippy::print_stdout, reason = "it is a program that tells")]
 fn main() -> ExitCode {
+    #[cfg(planted)]
+    ledger::Plant::choose();
     let flags = Flags::parse();
     let range = match flags.seed {
         Some(seed) => seed..=seed,

@@ -18,6 +18,7 @@ use super::{
     shelf::Place,
     standing::Standing,
 };
+use crate::failpoint::Plant;
 
 /// The newest segment file, when no frame was ever written to it.
 pub(super) struct Fresh {
@@ -152,6 +153,7 @@ impl<'d, D: Disk> Replay<'d, D> {
                 Step::End { .. } => break,
                 Step::Bad { at } => {
                     let torn = torn(&bytes, at, self.salt).filter(|_| !place.is_succeeded);
+                    let torn = torn.or(Plant::CutCorruptMiddle.is_on().then_some(bytes.len()));
                     end.torn = torn.ok_or_else(|| corrupt(&file, at, Damage::Frame))?;
                     break;
                 }

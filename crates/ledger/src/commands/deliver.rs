@@ -11,6 +11,7 @@ use crate::id::TenantId;
 use crate::journal::{Journal, JournalKind, PostedLeg, Remote};
 use crate::ledger::Ledger;
 use crate::outcome::{Answer, Posted};
+use crate::plant::Plant;
 use crate::rejection::Rejection;
 
 impl Ledger {
@@ -30,12 +31,16 @@ impl Ledger {
         }
         let posted = Posted { transfer: self.transfer_at(position), at: self.now };
         let taken = Answer { outcome: Ok(posted), replayed: false };
+        #[cfg(planted)]
+        self.channels.peer(from).catch_up();
         let Some((number, message)) = message else {
             self.channels.peer(from).acknowledge(acked);
             return taken;
         };
         match self.channels.peer(from).turn(*number) {
+            Turn::Gap if Plant::SkipGap.is_on() => {}
             Turn::Gap => return refused,
+            Turn::Duplicate if Plant::ApplyTwice.is_on() => {}
             Turn::Duplicate => return Answer { replayed: true, ..taken },
             Turn::Next => {}
         }
@@ -176,6 +181,7 @@ impl Ledger {
                 let open =
                     run.get_or_insert(Run { from: *number, to: *number, refused: Vec::new() });
                 open.to = *number;
+                let refusal = refusal.filter(|_| !Plant::LoseRefusal.is_on());
                 open.refused.extend(refusal.map(|why| (*number, why)));
                 if open.refused.len() >= REFUSED_MAX {
                     self.answer_run(peer, run.take());
