@@ -26,7 +26,7 @@ use crate::runtime;
 use crate::snapshot::Source;
 use crate::state::Frozen;
 use crate::store::{
-    Checkpoint, Checkpoints, FilterItem, Interval, LogIndex, LogTimeMs, Opened, Pages, Parts,
+    Checkpoint, Checkpoints, FilterItem, Interval, LogIndex, LogTimeMs, Opened, Page, Parts,
     Published, StoreError, Summary,
 };
 
@@ -148,7 +148,7 @@ pub(crate) fn open(
 pub(crate) fn read(
     books: Books,
     checkpoint: &Checkpoint,
-    pages: &mut Pages<'_>,
+    pages: impl IntoIterator<Item = Result<Page, StoreError>>,
 ) -> Result<Ledger, StoreError> {
     let mut restore = Restore::new(books);
     for page in pages {
@@ -218,7 +218,11 @@ impl RaftSnapshotBuilder<Group> for Builder {
 }
 
 /// Writes pages and volume, and names them. Blocks.
-fn write(checkpoints: &Checkpoints, frozen: &Frozen, meta: &Meta) -> Result<Published, StoreError> {
+pub(crate) fn write(
+    checkpoints: &Checkpoints,
+    frozen: &Frozen,
+    meta: &Meta,
+) -> Result<Published, StoreError> {
     let image = &frozen.image;
     let log_index = LogIndex(meta.last_log_id.map_or(0, |last| last.index));
     let before = checkpoints.newest().map_or(0, |newest| newest.log_index.0.saturating_add(1));

@@ -23,6 +23,7 @@
 #[cfg(test)]
 extern crate self as consensus;
 
+pub mod backup;
 mod beat;
 mod checkpoint;
 mod clock;

@@ -15,6 +15,7 @@ use ledger::{Batch, ColdName, Decided, Fetched};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 
+use crate::backup::StateImage;
 use crate::checkpoint::{self, Builder};
 use crate::codec;
 use crate::failpoint::{Crew, Moment, Traffic};
@@ -135,7 +136,28 @@ impl Machine {
         let applied = catch_unwind(AssertUnwindSafe(|| {
             self.shard.state.ledger().apply(index, &batch, &fetched)
         }));
-        applied.map_err(|_panic| self.shard.fail(StopReason::Ledger { shard, index }))
+        let decided = applied.map_err(|_panic| self.shard.fail(StopReason::Ledger { shard, index }))?;
+        self.look_for_state_cut();
+        Ok(decided)
+    }
+
+    /// Keeps what a state cut found in the batch that was applied just now, with the volumes that belong to it: another
+    /// checkpoint may seal others before anybody asks.
+    fn look_for_state_cut(&self) {
+        let state = &self.shard.state;
+        let (now, taken) = {
+            let mut ledger = state.ledger();
+            (ledger.now(), ledger.take_state_image())
+        };
+        state.pass_state_image(now);
+        let Some((cut, image)) = taken else { return };
+        match StateImage::new((self.shard.number, cut), image, &self.cold.volumes()) {
+            Some(image) => state.keep_state_image(image),
+            None => {
+                let shard = self.shard.number;
+                tracing::warn!(shard, cut, "no state for a backup here: its volumes are not known");
+            }
+        }
     }
 
     /// Reads what a batch names and memory lacks. Most batches name nothing of the kind, and do not wait.

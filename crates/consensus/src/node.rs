@@ -36,6 +36,7 @@ use crate::transport::{PeerService, Peers, Roads};
 
 pub use change::{Change, ChangeError, Changed};
 pub use drain::DrainError;
+pub(crate) use open::group_dir;
 pub use open::{Ground, OpenError};
 pub use overview::{Overview, PeerOverview};
 

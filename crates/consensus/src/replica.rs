@@ -12,6 +12,7 @@ use openraft::error::{ClientWriteError, ForwardReason};
 use openraft::impls::OneshotResponder;
 use tokio::sync::watch;
 
+use crate::backup::{Piece, StateImage};
 use crate::checkpoint::Keeper;
 use crate::clock::ClusterClock;
 use crate::desk::Host;
@@ -290,6 +291,26 @@ impl Replica {
             postings.push(Posting::from_cold(&key, &value).map_err(|error| self.corrupt(error))?);
         }
         Ok(postings)
+    }
+
+    /// All of the shard's state as a state cut found it, while this replica keeps it: for a minute of log time, until a
+    /// later cut, and not in a replica that was restored behind the cut.
+    #[must_use]
+    pub fn state_image(&self, cut: u64) -> Option<Arc<StateImage>> {
+        self.host.shard.state.state_image(cut)
+    }
+
+    /// Sends such a state piece by piece, until `take` says that nobody takes it any more. Blocks, on the disk and for as
+    /// long as `take` does.
+    ///
+    /// # Errors
+    /// When a volume cannot be read; the node then stops.
+    pub fn send_state(
+        &self,
+        image: &StateImage,
+        take: impl FnMut(Piece) -> bool,
+    ) -> Result<(), ReadError> {
+        image.send(take).map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: StoreError) -> ReadError {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ledger::{Image, Ledger};
+use ledger::{CUT_IMAGE_MS_MAX, Image, Ledger, Time};
 use tokio::sync::watch;
 
+use crate::backup::StateImage;
 use crate::checkpoint::Mark;
 use crate::digest::{Digests, Verdict};
 use crate::messages::DigestAt;
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub(crate) images_written: watch::Sender<u64>,
     /// Bytes of batches applied since the last image was taken.
     bytes_since_image: AtomicU64,
+    /// What the last state cut found, for a while.
+    state_image: Mutex<Option<Arc<StateImage>>>,
     digests: Mutex<Digests>,
     voters: Mutex<BTreeSet<u64>>,
     /// No majority agrees on what the ledger is: nothing more is proposed.
@@ -48,6 +51,7 @@ impl State {
             applied_index: AtomicU64::new(0),
             images_written: watch::Sender::new(0),
             bytes_since_image: AtomicU64::new(0),
+            state_image: Mutex::default(),
             digests: Mutex::default(),
             voters: Mutex::default(),
             is_disputed: AtomicBool::new(false),
@@ -124,6 +128,30 @@ impl State {
         let image = self.ledger().freeze();
         let bytes = self.bytes_since_image.swap(0, Ordering::Relaxed);
         Frozen { image, bytes, life: self.life.load(Ordering::Acquire) }
+    }
+
+    /// Keeps what a state cut found, in the place of what an earlier one did.
+    pub(crate) fn keep_state_image(&self, image: StateImage) {
+        let kept = self.state_image_slot().replace(Arc::new(image));
+        drop(kept);
+    }
+
+    /// Lets go of what a state cut found, when its time is over. Whoever reads it keeps it.
+    pub(crate) fn pass_state_image(&self, now: Time) {
+        let mut slot = self.state_image_slot();
+        let is_over = |kept: &Arc<StateImage>| kept.at().plus_ms(CUT_IMAGE_MS_MAX) <= now;
+        let gone = if slot.as_ref().is_some_and(is_over) { slot.take() } else { None };
+        drop((slot, gone));
+    }
+
+    /// What a state cut found, while it is kept.
+    pub(crate) fn state_image(&self, cut: u64) -> Option<Arc<StateImage>> {
+        self.state_image_slot().clone().filter(|kept| kept.cut() == cut)
+    }
+
+    fn state_image_slot(&self) -> MutexGuard<'_, Option<Arc<StateImage>>> {
+        // It is replaced whole: a panic elsewhere leaves nothing half done.
+        self.state_image.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An image is durable: its records may leave memory, between two batches.

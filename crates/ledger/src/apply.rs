@@ -92,7 +92,8 @@ impl Ledger {
                 | Command::Cut { .. }
                 | Command::Direct { .. }
                 | Command::Report { .. }
-                | Command::WholeCut { .. } => {}
+                | Command::WholeCut { .. }
+                | Command::StateCut { .. } => {}
             }
         }
     }
@@ -186,6 +187,7 @@ impl Ledger {
             Command::ForgetKeys { books, before } => self.forget_keys(*tenant, *books, *before)?,
             Command::Cut { books, cut } => self.cut(*tenant, *books, *cut, Extent::Sums)?,
             Command::WholeCut { books, cut } => self.cut(*tenant, *books, *cut, Extent::Whole)?,
+            Command::StateCut { books, cut } => self.cut(*tenant, *books, *cut, Extent::State)?,
             Command::Direct { name, record, .. } => self.direct(*tenant, name, record)?,
             Command::Deliver { .. } | Command::Report { .. } => {
                 unreachable!("taken in before keys are asked for")

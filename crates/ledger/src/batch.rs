@@ -190,6 +190,13 @@ pub enum Command {
         /// Its number: greater than that of any cut before it.
         cut: u64,
     },
+    /// Begins a cut at which every shard, and the meta group, keeps all of its state for a backup; by the operator alone.
+    StateCut {
+        /// Any id in a slot of the shard: it says whose books are meant, and is no account.
+        books: AccountId,
+        /// Its number: greater than that of any cut before it.
+        cut: u64,
+    },
 }
 
 impl Command {
@@ -208,7 +215,7 @@ impl Command {
             Self::Reverse { .. } => Operation::Reverse,
             Self::ForgetKeys { .. } => Operation::ForgetKeys,
             Self::Deliver { .. } => Operation::Deliver,
-            Self::Cut { .. } | Self::WholeCut { .. } => Operation::Cut,
+            Self::Cut { .. } | Self::WholeCut { .. } | Self::StateCut { .. } => Operation::Cut,
             Self::Direct { .. } => Operation::Direct,
             Self::Report { .. } => Operation::Report,
         }
@@ -231,7 +238,8 @@ impl Command {
             | Self::Reverse { .. }
             | Self::Cut { .. }
             | Self::Direct { .. }
-            | Self::WholeCut { .. } => false,
+            | Self::WholeCut { .. }
+            | Self::StateCut { .. } => false,
         }
     }
 
@@ -260,7 +268,8 @@ impl Command {
             | Self::Cut { .. }
             | Self::Direct { .. }
             | Self::Report { .. }
-            | Self::WholeCut { .. } => false,
+            | Self::WholeCut { .. }
+            | Self::StateCut { .. } => false,
         }
     }
 
@@ -281,7 +290,8 @@ impl Command {
             | Self::Cut { books, .. }
             | Self::Direct { books, .. }
             | Self::Report { books, .. }
-            | Self::WholeCut { books, .. } => books.to_u128(),
+            | Self::WholeCut { books, .. }
+            | Self::StateCut { books, .. } => books.to_u128(),
         }
     }
 }

@@ -162,6 +162,13 @@ pub enum Message {
     },
     /// The same of a whole cut: whoever meets it keeps its accounts and holds too.
     WholeMarker(u64),
+    /// The same of a state cut: whoever meets it keeps all of its state.
+    StateMarker {
+        /// The cut's number.
+        cut: u64,
+        /// The last message of the receiver's that the sender had applied when it made the cut.
+        inbox: u64,
+    },
 }
 
 /// A message on its way: its number in the channel, from 1 on.
@@ -182,6 +189,8 @@ pub(crate) struct Channel {
     /// A message that was applied, and that the cursor does not count yet.
     #[cfg(planted)]
     late: Option<u64>,
+    /// The numbers of the state markers among them, each with the inbox that it tells: derived.
+    markers: VecDeque<(u64, u64)>,
 }
 
 /// A channel's counters.
@@ -222,14 +231,25 @@ impl Channel {
     }
 
     /// A channel as it was written down.
-    pub(crate) const fn restored(cursors: Cursors, sent: VecDeque<Message>) -> Self {
-        #[cfg(planted)]
-        let late = None;
+    pub(crate) fn restored(cursors: Cursors, sent: VecDeque<Message>) -> Self {
+        let numbers = cursors.dropped.saturating_add(1)..;
+        let markers = numbers.zip(&sent).filter_map(|(number, message)| match message {
+            Message::StateMarker { inbox, .. } => Some((number, *inbox)),
+            Message::Pay(_)
+            | Message::Settled { .. }
+            | Message::Marker(_)
+            | Message::Record { .. }
+            | Message::Told(_)
+            | Message::Heard { .. }
+            | Message::WholeMarker(_) => None,
+        });
+        let markers = markers.collect();
         Self {
             cursors,
             sent,
             #[cfg(planted)]
-            late,
+            late: None,
+            markers,
         }
     }
 
@@ -243,6 +263,9 @@ impl Channel {
         if matches!(message, Message::Pay(_)) {
             self.cursors.unsettled = self.cursors.unsettled.saturating_add(1);
         }
+        if let Message::StateMarker { inbox, .. } = message {
+            self.markers.push_back((self.last().saturating_add(1), inbox));
+        }
         self.sent.push_back(message);
     }
 
@@ -253,6 +276,14 @@ impl Channel {
         let rest = self.sent.range(skip.min(self.sent.len())..);
         let numbers = from.saturating_add(1)..;
         numbers.zip(rest).map(|(number, message)| Numbered { number, message: message.clone() })
+    }
+
+    /// What may be said beside the message of a number to have been applied here: all that was, but not beyond a state
+    /// cut whose marker comes later. Whoever drops a message because it was applied then knows that it was applied on
+    /// this side of the cut too.
+    pub(crate) fn acked_beside(&self, number: u64) -> u64 {
+        let behind = self.markers.partition_point(|(marker, _)| *marker <= number);
+        self.markers.get(behind).map_or(self.cursors.inbox, |(_, inbox)| *inbox)
     }
 
     /// Whether it is a message's turn.
@@ -339,7 +370,8 @@ impl Channel {
                 | Message::Record { .. }
                 | Message::Told(_)
                 | Message::Heard { .. }
-                | Message::WholeMarker(_) => None,
+                | Message::WholeMarker(_)
+                | Message::StateMarker { .. } => None,
             },
         )
     }
@@ -355,13 +387,17 @@ impl Channel {
                 | Message::Record { .. }
                 | Message::Told(_)
                 | Message::Heard { .. }
-                | Message::WholeMarker(_) => true,
+                | Message::WholeMarker(_)
+                | Message::StateMarker { .. } => true,
             };
             if number > self.cursors.acked || !is_settled {
                 return;
             }
             self.sent.pop_front();
             self.cursors.dropped = number;
+            if self.markers.front().is_some_and(|(marker, _)| *marker <= number) {
+                self.markers.pop_front();
+            }
         }
     }
 

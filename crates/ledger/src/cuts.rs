@@ -13,6 +13,14 @@
 //! A *whole* cut goes the same way with a marker of its own; whoever meets it keeps its accounts and holds beside the
 //! totals ([`crate::cut_image`]). What is state is the same for both.
 //!
+//! A *state* cut is a backup's. Its markers go to the meta group too, and whoever meets it keeps an image of all of its
+//! state, as it was before the first of them. All images together are a state of the cluster in which every message
+//! between shards is either applied or still kept by its sender, and none is both or neither:
+//! - what is applied in one was sent in the other, for a channel is in order and a marker goes before all that its sender
+//!   sends behind the cut;
+//! - what was dropped in one is applied in the other, for beside a message that goes before the marker nobody says more
+//!   to be applied than was at the cut ([`crate::Ledger::acked_beside`]).
+//!
 //! Invariants:
 //! - Everything that a batch has taken in before the cut is answered before the marker goes: an answer is on its side of
 //!   the marker.
@@ -61,6 +69,16 @@ impl Cut {
         waits_for: Vec<u16>,
     ) -> Self {
         Self { at, index, totals, arriving: Sums::new(), returning: Sums::new(), waits_for }
+    }
+
+    /// Money that was on its way from a peer, beside what is known.
+    pub(crate) fn arrives(&mut self, peer: u16, currency: Currency, minor: u64) {
+        add(&mut self.arriving, (peer, currency), minor);
+    }
+
+    /// Money that was on its way back from a peer, beside what is known.
+    pub(crate) fn returns(&mut self, peer: u16, currency: Currency, minor: u64) {
+        add(&mut self.returning, (peer, currency), minor);
     }
 
     /// Whether every peer's marker has come.
@@ -181,6 +199,8 @@ pub(crate) enum Extent {
     Sums,
     /// Every account and every active hold beside them.
     Whole,
+    /// The whole state.
+    State,
 }
 
 /// What became of a marker.
@@ -271,9 +291,9 @@ fn add(sums: &mut Sums, to: (u16, Currency), minor: u64) {
     *sum = sum.saturating_add(i128::from(minor));
 }
 
-/// The peers of a shard, of so many.
-pub(crate) fn peers(shard: u16, shards: u16) -> PeerSet {
+/// The groups from 0 up to and without `end` that a cut goes to from one of them.
+pub(crate) fn peers(shard: u16, end: u16) -> PeerSet {
     let mut peers = PeerSet::default();
-    (0..shards).filter(|peer| *peer != shard).for_each(|peer| peers.insert(peer));
+    (0..end).filter(|peer| *peer != shard).for_each(|peer| peers.insert(peer));
     peers
 }

@@ -155,6 +155,25 @@ impl Image {
         self.chunks.iter().fold(0, |sum: u128, chunk| sum.wrapping_add(chunk.digest))
     }
 
+    /// The digest of the records that lay in volumes when it was taken: what is neither in its generation nor in its
+    /// volume.
+    #[must_use]
+    pub fn sealed_before(&self) -> u128 {
+        self.facts.sealed.wrapping_sub(self.cold_digest())
+    }
+
+    /// Log time when it was taken.
+    #[must_use]
+    pub const fn now(&self) -> Time {
+        self.facts.now
+    }
+
+    /// A bound on the records of the volume: there are never more.
+    #[must_use]
+    pub fn cold_records_max(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.records_max()).fold(0, u64::saturating_add)
+    }
+
     /// The log times of the first and the last record of the volume; `None` when it would be empty.
     #[must_use]
     pub fn times(&self) -> Option<(Time, Time)> {

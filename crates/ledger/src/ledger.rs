@@ -15,6 +15,7 @@ use crate::hash;
 use crate::hold::{Hold, HoldState};
 use crate::holds::Holds;
 use crate::id::{AccountId, HoldId, TenantId, Time, TransferId};
+use crate::image::Image;
 use crate::journal::{Journal, LinePlace, Links, Posting, PostingKey, Row};
 use crate::key::ScopedKey;
 use crate::outcome::Outcome;
@@ -68,6 +69,8 @@ pub struct Ledger {
     pub(crate) heard_meta: bool,
     /// Memory, and no state: not in the digest, not in an image of the ledger.
     pub(crate) cut_image: Option<Arc<CutImage>>,
+    /// What the last state cut found, until somebody takes it. Memory, and no state.
+    pub(crate) state_image: Option<(u64, Image)>,
     /// What became final in the batch that is being applied, and had waited for other shards.
     pub(crate) finals: Vec<(ScopedKey, Outcome)>,
     /// The payments that this batch took in, by channel and number, and why those refused were.
@@ -96,6 +99,7 @@ impl Ledger {
             directory: Arc::default(),
             heard_meta: false,
             cut_image: None,
+            state_image: None,
             finals: Vec::new(),
             unanswered: Vec::new(),
         }
@@ -111,6 +115,12 @@ impl Ledger {
     #[must_use]
     pub const fn now(&self) -> Time {
         self.now
+    }
+
+    /// The digest of the records that lie in volumes.
+    #[must_use]
+    pub const fn sealed(&self) -> u128 {
+        self.sealed
     }
 
     /// The log index of the last batch applied.
@@ -193,6 +203,20 @@ impl Ledger {
     #[must_use]
     pub fn cut_image(&self, number: u64) -> Option<Arc<CutImage>> {
         self.cut_image.clone().filter(|kept| kept.number() == number)
+    }
+
+    /// All of the state as a state cut found it, with the cut's number: once, for whoever asks first after the batch that
+    /// met the cut. It shares its pages with the ledger, which copies one before it writes it.
+    pub fn take_state_image(&mut self) -> Option<(u64, Image)> {
+        self.state_image.take()
+    }
+
+    /// What a letter may say beside the message of a number to a peer: the last message of the peer's that was applied
+    /// here, or, before the marker of a state cut, that had been when the cut was made. Beside no message it is what may be
+    /// said beside number 0.
+    #[must_use]
+    pub fn acked_beside(&self, peer: u16, number: u64) -> u64 {
+        self.channels.get(peer).map_or(0, |channel| channel.acked_beside(number))
     }
 
     /// The last message of a peer's that was applied here.

@@ -54,6 +54,7 @@ mod recent;
 mod rejection;
 mod retention;
 mod slots;
+mod standing;
 mod table;
 
 pub use account::{Account, AccountKind, Authority, BALANCE_MAX, FreezeScope, Freezes, Side};
@@ -81,3 +82,4 @@ pub use plant::Plant;
 pub use rejection::Rejection;
 pub use retention::RETENTION_MS;
 pub use slots::{SHARDS_MAX, SLOTS, Shards, Slot};
+pub use standing::{Disagreement, Standing, disagreements, parts};

@@ -160,6 +160,14 @@ impl Chunk {
         }
     }
 
+    /// A bound on its records: a row has two postings, and its journal perhaps a record of its legs.
+    pub(crate) fn records_max(&self) -> u64 {
+        let rows = self.rows.len().saturating_mul(3);
+        let others = [self.holds.len(), self.reversals.len(), self.incoming.len()];
+        let records = others.into_iter().fold(rows, usize::saturating_add);
+        u64::try_from(records.saturating_add(self.outcomes.rows.len())).unwrap_or(u64::MAX)
+    }
+
     /// The keys that have an outcome here, each with the number of its row.
     pub(crate) fn outcome_keys(&self) -> impl Iterator<Item = (u32, ScopedKey)> {
         let rows = (0..).zip(self.outcomes.rows.iter()).skip(self.outcomes.first);

@@ -104,13 +104,15 @@ fn check_log(golden: &mut Golden) {
     let mut later = requests.split_off(13);
     let mut latest = later.split_off(3);
     let mut whole = latest.split_off(2);
-    let directory = whole.split_off(2);
+    let mut directory = whole.split_off(2);
+    let state = directory.split_off(11);
     let batches = [
         ("batch", requests),
         ("batch-2", later),
         ("batch-3", latest),
         ("batch-4", whole),
         ("batch-5", directory),
+        ("batch-6", state),
     ];
     for (name, requests) in batches {
         let batch = Batch::new(Time(1_767_225_600_123), requests).unwrap();

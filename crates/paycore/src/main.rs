@@ -3,6 +3,7 @@
 //! What is here only reads flags, asks, and shows. It decides nothing about money: every command is one request
 //! through the public door, under a key that its caller can repeat.
 
+mod backup;
 mod bench;
 mod cli;
 mod config;

@@ -57,13 +57,13 @@ pub(crate) enum LetterAnswer {
 /// Writes what a peer has not applied after a message, as much as one entry carries. `None` when there is nothing.
 pub(crate) fn write(ledger: &Ledger, peer: u16, after: u64) -> Option<Bytes> {
     let books = ledger.books();
-    let acked = ledger.inbox(peer);
     let to = AccountId::in_slot(0, books.shards.first_slot(peer));
     let mut records = Vec::new();
     let mut count = 0_u32;
     for Numbered { number, message } in ledger.outbox(peer, after).take(BATCH_REQUESTS_MAX) {
         let lost = matches!(message, Message::Pay(_)) && loses_payment();
         let message = Some((number, if lost { Message::Marker(0) } else { message }));
+        let acked = ledger.acked_beside(peer, number);
         let command = Command::Deliver { books: to, from: books.shard, acked, message };
         let request = Request { key: Key::from_u128(0), tenant: TenantId(0), command };
         put_record(&request, &mut records).expect("a message is shorter than a record may be");

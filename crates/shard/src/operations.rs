@@ -1,18 +1,23 @@
 //! The operators' door as a gRPC service: how a node does, and changes of who keeps and leads its shards.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use consensus::backup::{Piece, StateImage};
 use consensus::{
     Change, ChangeError, Changed, DrainError, Node, Overview, PeerOverview, Replica, ReplicaStatus,
 };
 use ledger::{LEVEL_MAX, Shards};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, sleep};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use wire::convert::Refusal;
 use wire::proto::cluster::cluster_server::{Cluster as ClusterDoor, ClusterServer};
 use wire::proto::cluster::{
     AddLearnerRequest, ChangeReply, ChangeVotersRequest, GetNodeRequest, Leader, MemberState,
-    NodeStatus, PeerState, RemoveLearnerRequest, ReplicaState, RetireNodeRequest, Role,
-    SetDrainedRequest, TransferLeaderRequest,
+    NodeStatus, PeerState, ReadStateRequest, RemoveLearnerRequest, ReplicaState, RetireNodeRequest,
+    Role, SetDrainedRequest, StatePiece, TransferLeaderRequest, state_piece,
 };
 use wire::{Failure, Obstacle};
 
@@ -22,6 +27,16 @@ use crate::registrar::Registrar;
 /// The longest address that is taken: a host name's 253 bytes, and a port.
 const ADDRESS_LEN_MAX: usize = 260;
 
+/// How long a replica may take to meet a state cut: it may follow its leader at some distance.
+const CUT_WAIT_MAX: Duration = Duration::from_secs(20);
+const CUT_LOOK: Duration = Duration::from_millis(20);
+
+/// Readers of states at once: one for each group that a node can have. Each holds a thread that mostly waits.
+const STATE_READERS_MAX: usize = 65;
+
+/// Pieces that wait for a reader: half a mebibyte each.
+const PIECES_WAITING_MAX: usize = 2;
+
 /// The operators' door of a node.
 struct Operations {
     node: Arc<Node>,
@@ -29,6 +44,7 @@ struct Operations {
     shards: Shards,
     replication: u32,
     registrar: Registrar,
+    readers: Arc<Semaphore>,
 }
 
 /// Makes the gRPC service through which a node is operated. `replication` is how many replicas each shard should have.
@@ -40,11 +56,14 @@ pub fn cluster_server(
     registrar: Registrar,
 ) -> ClusterServer<impl ClusterDoor> {
     let addresses = node.addresses();
-    ClusterServer::new(Operations { node, addresses, shards, replication, registrar })
+    let readers = Arc::new(Semaphore::new(STATE_READERS_MAX));
+    ClusterServer::new(Operations { node, addresses, shards, replication, registrar, readers })
 }
 
 #[tonic::async_trait]
 impl ClusterDoor for Operations {
+    type ReadStateStream = ReceiverStream<Result<StatePiece, Status>>;
+
     async fn get_node(&self, _: Request<GetNodeRequest>) -> Result<Response<NodeStatus>, Status> {
         let overview = self.node.overview().await;
         let replicas = self.node.replicas();
@@ -123,6 +142,59 @@ impl ClusterDoor for Operations {
             Some(false) => Err(wire::status::failure(Failure::OutcomeUnknown, None)),
             None => Ok(Response::new(ChangeReply { is_new: false })),
         }
+    }
+
+    async fn read_state(
+        &self,
+        request: Request<ReadStateRequest>,
+    ) -> Result<Response<Self::ReadStateStream>, Status> {
+        let ReadStateRequest { shard, cut } = request.into_inner();
+        let turn = Arc::clone(&self.readers).try_acquire_owned();
+        let turn = turn.map_err(|_| wire::status::failure(Failure::Overloaded, None))?;
+        let replica = u16::try_from(shard).ok().and_then(|shard| self.node.replica(shard));
+        let replica = replica.ok_or_else(|| wire::status::failure(Failure::NoLeader, None))?;
+        let image = state_image(&replica, cut).await;
+        let image = image.ok_or_else(|| wire::status::obstacle(Obstacle::CutGone { shard }))?;
+        let (pieces, stream) = mpsc::channel(PIECES_WAITING_MAX);
+        tokio::task::spawn_blocking(move || send_state(&replica, &image, (&pieces, turn)));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// What a state cut found, once the replica has met it; `None` when it does not in time.
+async fn state_image(replica: &Replica, cut: u64) -> Option<Arc<StateImage>> {
+    let began = Instant::now();
+    loop {
+        let image = replica.state_image(cut);
+        if image.is_some() || began.elapsed() >= CUT_WAIT_MAX {
+            return image;
+        }
+        sleep(CUT_LOOK).await;
+    }
+}
+
+/// Sends a state as fast as its reader takes it. Blocks.
+fn send_state(
+    replica: &Replica,
+    image: &StateImage,
+    (pieces, _turn): (&mpsc::Sender<Result<StatePiece, Status>>, OwnedSemaphorePermit),
+) {
+    let sent = replica.send_state(image, |piece| {
+        pieces.blocking_send(Ok(StatePiece { piece: Some(on_the_wire(piece)) })).is_ok()
+    });
+    if sent.is_err() {
+        // The node stops, and has said why.
+        let _gone = pieces.blocking_send(Err(wire::status::failure(Failure::NoLeader, None)));
+    }
+}
+
+fn on_the_wire(piece: Piece) -> state_piece::Piece {
+    match piece {
+        Piece::Head(bytes) => state_piece::Piece::Head(bytes.into()),
+        Piece::Volume(bytes) => state_piece::Piece::Volume(bytes.into()),
+        Piece::Pages(bytes) => state_piece::Piece::Pages(bytes.into()),
+        Piece::Records(bytes) => state_piece::Piece::Records(bytes.into()),
+        Piece::End(bytes) => state_piece::Piece::End(bytes.into()),
     }
 }
 

@@ -100,7 +100,8 @@ pub(crate) fn away(command: &Command, place: (Shards, u16), books: &impl Books) 
         | Command::Cut { .. }
         | Command::Direct { .. }
         | Command::Report { .. }
-        | Command::WholeCut { .. } => {}
+        | Command::WholeCut { .. }
+        | Command::StateCut { .. } => {}
     }
     away
 }

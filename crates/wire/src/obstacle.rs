@@ -86,6 +86,21 @@ pub enum Obstacle {
         /// The shard.
         shard: u32,
     },
+    /// Make another backup; this one was never finished.
+    #[error("the backup is not finished")]
+    BackupUnfinished,
+    /// Use another backup, and look at the disk.
+    #[error("the backup is not as it was written")]
+    BackupDamaged,
+    /// Write a topology with the backup's number of shards.
+    #[error("the backup has {shards} shards")]
+    BackupMismatch {
+        /// The shards that it has.
+        shards: u64,
+    },
+    /// Name another directory, or empty this one.
+    #[error("the directory is not empty")]
+    DirectoryNotEmpty,
 }
 
 impl Obstacle {
@@ -105,6 +120,10 @@ impl Obstacle {
             Self::ReplicaRole { .. } => "REPLICA_ROLE",
             Self::ReplicationAtRisk { .. } => "REPLICATION_AT_RISK",
             Self::CutGone { .. } => "CUT_GONE",
+            Self::BackupUnfinished => "BACKUP_UNFINISHED",
+            Self::BackupDamaged => "BACKUP_DAMAGED",
+            Self::BackupMismatch { .. } => "BACKUP_MISMATCH",
+            Self::DirectoryNotEmpty => "DIRECTORY_NOT_EMPTY",
         }
     }
 
@@ -123,6 +142,8 @@ impl Obstacle {
             | Self::NodeMismatch { node }
             | Self::ReplicaLeads { node }
             | Self::ReplicaRole { node } => vec![("node", node)],
+            Self::BackupUnfinished | Self::BackupDamaged | Self::DirectoryNotEmpty => Vec::new(),
+            Self::BackupMismatch { shards } => vec![("shards", shards)],
             Self::ReplicationAtRisk { shard, wanted } => {
                 vec![("shard", u64::from(shard)), ("wanted", wanted)]
             }
@@ -140,7 +161,7 @@ impl Obstacle {
 
     /// One of each, for tests of the catalogue.
     #[must_use]
-    pub const fn every() -> [Self; 12] {
+    pub const fn every() -> [Self; 16] {
         [
             Self::ChangeUnderWay { shard: 0 },
             Self::ReplicaBehind { node: 1, lag: 1 },
@@ -154,6 +175,10 @@ impl Obstacle {
             Self::ReplicaRole { node: 1 },
             Self::ReplicationAtRisk { shard: 0, wanted: 3 },
             Self::CutGone { shard: 0 },
+            Self::BackupUnfinished,
+            Self::BackupDamaged,
+            Self::BackupMismatch { shards: 1 },
+            Self::DirectoryNotEmpty,
         ]
     }
 }

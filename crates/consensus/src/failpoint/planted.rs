@@ -151,6 +151,7 @@ fn part(command: &Command) -> Option<Part> {
         Message::Settled { .. } => Some(Part::Answer),
         Message::Marker(_)
         | Message::WholeMarker(_)
+        | Message::StateMarker { .. }
         | Message::Record { .. }
         | Message::Told(_)
         | Message::Heard { .. } => None,

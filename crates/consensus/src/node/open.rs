@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use ledger::Books;
+use ledger::{Books, Shards};
 use rand::RngExt;
 use tokio::sync::{Semaphore, watch};
 
@@ -215,6 +216,11 @@ fn find(
     Ok(found)
 }
 
+/// Where a data directory has a group's checkpoints.
+pub(crate) fn group_dir(data_dir: &Path, shards: Shards, group: u16) -> PathBuf {
+    data_dir.join(if group == shards.meta() { "meta".into() } else { format!("shard-{group:02}") })
+}
+
 /// Opens one shard's part of the disk: nothing of it, if there is nothing. Blocks.
 pub(super) fn open_shard(
     config: &NodeConfig,
@@ -223,9 +229,7 @@ pub(super) fn open_shard(
     (number, (offload, stop)): (u16, &(Offload, StopSwitch)),
 ) -> Result<(LogStore, Shard), OpenError> {
     let books = Books { shard: number, shards: config.shards };
-    let name =
-        if number == config.shards.meta() { "meta".into() } else { format!("shard-{number:02}") };
-    let dir = config.data_dir.join(name);
+    let dir = group_dir(&config.data_dir, config.shards, number);
     let opened = checkpoint::open(&dir, parts.clone(), books);
     let (checkpoints, opened) =
         opened.map_err(|error| OpenError::Store { shard: number, error })?;

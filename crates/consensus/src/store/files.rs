@@ -159,7 +159,7 @@ impl FileReader for RealFile {
 const READ_LEN: usize = 1 << 20;
 
 /// Hands a whole file to `visit`, piece by piece.
-pub(super) fn read_through(
+pub(crate) fn read_through(
     file: &dyn FileReader,
     mut visit: impl FnMut(&[u8]),
 ) -> Result<u64, StoreError> {

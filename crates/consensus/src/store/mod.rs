@@ -58,10 +58,13 @@ pub use error::StoreError;
 pub use files::{Entry, FileReader, FileWriter, Files, RealFiles};
 pub use install::{Install, Wanted};
 pub use memory::MemoryStore;
+pub(crate) use files::read_through;
+pub(crate) use pages::FRAME_HEAD_LEN;
 pub use pages::Pages;
 #[cfg(any(test, feature = "simulated"))]
 pub use sim_files::{Fault, Lost, SimFiles};
 pub use sled::SledStore;
+pub(crate) use snapshot::{frame, frame_lens};
 pub use snapshot::{CHUNK_LEN_MAX, Chunk, FileNumber, Offer, OfferedFile, Snapshot};
 pub use state_store::{
     BATCH_LEN_MAX, GenerationReader, GenerationWriter, PAGE_LEN_MAX, Page, StateStore,

@@ -56,10 +56,10 @@ impl PagesWriter {
 }
 
 /// Length of what stands before a page in a snapshot's stream.
-pub(super) const FRAME_HEAD_LEN: usize = 8;
+pub(crate) const FRAME_HEAD_LEN: usize = 8;
 
 impl PagesFacts {
-    fn add(&mut self, key: &[u8], value: &[u8]) {
+    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
         let len = FRAME_HEAD_LEN.saturating_add(key.len()).saturating_add(value.len());
         self.count = self.count.saturating_add(1);
         self.stream_len = self.stream_len.saturating_add(len as u64);
@@ -67,7 +67,7 @@ impl PagesFacts {
     }
 
     /// Whether two generations hold the same pages, whatever their backends.
-    pub(super) fn are_same_pages(&self, other: &Self) -> bool {
+    pub(crate) fn are_same_pages(&self, other: &Self) -> bool {
         Self { seal: 0, ..*self } == Self { seal: 0, ..*other }
     }
 }

@@ -179,13 +179,13 @@ impl Snapshot {
 }
 
 /// A page in the stream: length of key and value, then both.
-fn frame((key, value): &Page) -> Vec<u8> {
+pub(crate) fn frame((key, value): &Page) -> Vec<u8> {
     let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
     [&len(key), &len(value), key.as_slice(), value].concat()
 }
 
 /// The length of a frame's key and of its value.
-pub(super) fn frame_lens(head: [u8; FRAME_HEAD_LEN]) -> (usize, usize) {
+pub(crate) fn frame_lens(head: [u8; FRAME_HEAD_LEN]) -> (usize, usize) {
     let (key, value) = head.split_at(FRAME_HEAD_LEN / 2);
     let len = |bytes: &[u8]| bytes.iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
     (len(key), len(value))

@@ -38,20 +38,34 @@ impl Ledger {
     fn begin_cut(&mut self, number: u64, extent: Extent, brought_by: Option<u16>) {
         // What was taken in before the cut is answered before the marker.
         self.answer_peers();
-        let peers = cuts::peers(self.books.shard, self.books.shards.count());
+        let shards = self.books.shards;
+        let end = match extent {
+            Extent::Sums | Extent::Whole => shards.count(),
+            Extent::State => shards.meta().saturating_add(1),
+        };
+        match extent {
+            Extent::Sums => {}
+            Extent::Whole => self.keep_image(number),
+            Extent::State => self.keep_state(number),
+        }
+        let peers = cuts::peers(self.books.shard, end);
         let waits_for = peers.iter().filter(|peer| Some(*peer) != brought_by).collect();
         let cut = Cut::new((self.now, self.index), self.totals.clone(), waits_for);
         self.cuts.begin(number, cut);
-        let marker = match extent {
-            Extent::Sums => Message::Marker(number),
-            Extent::Whole => {
-                self.keep_image(number);
-                Message::WholeMarker(number)
-            }
-        };
         for peer in peers.iter() {
-            self.channels.send(peer, marker.clone());
+            let marker = match extent {
+                Extent::Sums => Message::Marker(number),
+                Extent::Whole => Message::WholeMarker(number),
+                Extent::State => Message::StateMarker { cut: number, inbox: self.inbox(peer) },
+            };
+            self.channels.send(peer, marker);
         }
+    }
+
+    /// Keeps everything as it is now, for whoever takes it: in it, nobody has met the cut.
+    fn keep_state(&mut self, number: u64) {
+        self.answer_meta();
+        self.state_image = Some((number, self.freeze()));
     }
 
     /// Keeps accounts and holds as they are now, unless a later cut's are kept: there is one image at a time.

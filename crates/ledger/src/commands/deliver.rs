@@ -65,6 +65,7 @@ impl Ledger {
             }
             Message::Marker(cut) => self.meet_cut(*cut, Extent::Sums, from),
             Message::WholeMarker(cut) => self.meet_cut(*cut, Extent::Whole, from),
+            Message::StateMarker { cut, .. } => self.meet_cut(*cut, Extent::State, from),
         }
         self.channels.peer(from).applied(*number);
         self.channels.peer(from).acknowledge(acked);

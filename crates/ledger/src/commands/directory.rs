@@ -2,11 +2,13 @@
 //!
 //! The meta group decides; a shard takes what comes over the channel as it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::channels::Message;
 use crate::directory::{
-    Directory, Heard, LEVEL_MAX, Name, NodeRecord, Record, TABLE_NOTICE_MS, TELL_EVERY_MS,
+    Directory, Heard, LEVEL_MAX, Name, NodeRecord, Placement, Record, TABLE_NOTICE_MS,
+    TELL_EVERY_MS,
 };
 use crate::id::{TenantId, Time};
 use crate::ledger::Ledger;
@@ -127,6 +129,27 @@ impl Ledger {
             Posted { transfer: self.transfer_at(position), at: self.now }
         });
         Answer { outcome, replayed: false }
+    }
+
+    /// Begins anew with other nodes, as a cluster that was restored from a backup: those that there were are retired, but
+    /// for the ids that come back, and who keeps what is as it is said here. Every shard hears of it. No money moves.
+    pub fn settle_in(
+        &mut self,
+        nodes: &BTreeMap<u64, NodeRecord>,
+        placements: &BTreeMap<u16, Placement>,
+    ) {
+        let old: Vec<(u64, NodeRecord)> = self
+            .directory
+            .nodes()
+            .filter(|(node, record)| !nodes.contains_key(node) && !record.is_retired)
+            .map(|(node, record)| (node, NodeRecord { is_retired: true, ..record.clone() }))
+            .collect();
+        for (node, record) in old.iter().map(|(node, record)| (node, record)).chain(nodes) {
+            self.write_record(&Name::Node(*node), &Record::Node(record.clone()));
+        }
+        for (group, placement) in placements {
+            self.write_record(&Name::Shard(*group), &Record::Placement(placement.clone()));
+        }
     }
 
     /// Whether a report says anything new.

@@ -68,8 +68,18 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
             message: Some((11, Message::WholeMarker(6))),
         },
     ];
-    let commands = commands.into_iter().chain(directory());
+    let commands = commands.into_iter().chain(directory()).chain(state_cut(debit));
     commands.into_iter().map(|command| (name(&command), command)).collect()
+}
+
+/// A backup's cut, and its marker.
+fn state_cut(books: AccountId) -> [Command; 2] {
+    let marker = Message::StateMarker { cut: 7, inbox: 0x0102_0304 };
+    let message = Some((15, marker));
+    [
+        Command::StateCut { books, cut: 7 },
+        Command::Deliver { books, from: 1, acked: 7, message },
+    ]
 }
 
 /// What is asked of the directory, one record of each kind, and what goes over the meta group's channels.
@@ -157,6 +167,9 @@ fn name(command: &Command) -> &'static str {
         Command::Deliver { message: Some((_, Message::WholeMarker(_))), .. } => {
             "deliver-whole-marker"
         }
+        Command::Deliver { message: Some((_, Message::StateMarker { .. })), .. } => {
+            "deliver-state-marker"
+        }
         Command::Cut { .. } => "cut",
         Command::Deliver { message: Some((_, Message::Record { .. })), .. } => "deliver-record",
         Command::Deliver { message: Some((_, Message::Told(_))), .. } => "deliver-told",
@@ -172,6 +185,7 @@ fn name(command: &Command) -> &'static str {
             Record::Level(_) => "direct-level",
         },
         Command::WholeCut { .. } => "whole-cut",
+        Command::StateCut { .. } => "state-cut",
     }
 }
 

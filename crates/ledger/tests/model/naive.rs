@@ -201,7 +201,8 @@ impl State {
             | Command::Cut { .. }
             | Command::Direct { .. }
             | Command::Report { .. }
-            | Command::WholeCut { .. } => {
+            | Command::WholeCut { .. }
+            | Command::StateCut { .. } => {
                 unreachable!("`channels.rs` and `directory.rs` have many shards")
             }
         }

@@ -362,7 +362,8 @@ fn change(command: &mut Command) {
         | Command::Cut { .. }
         | Command::Direct { .. }
         | Command::Report { .. }
-        | Command::WholeCut { .. } => {}
+        | Command::WholeCut { .. }
+        | Command::StateCut { .. } => {}
     }
 }
 

@@ -3,9 +3,11 @@
 //! Every command looks at the whole cluster, plans from what it sees, and takes one step after the other, each a change
 //! that the cluster may be left at: who is killed in between is started again, and plans the rest. Nothing is kept here.
 
+mod backup;
 mod confirm;
 mod door;
 mod drive;
+mod offline;
 mod plan;
 mod show;
 mod view;
@@ -16,8 +18,10 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use super::invocation::{Invocation, block_on};
+use crate::config::Topology;
 use crate::exit::Failure;
 use crate::output::duration;
+use consensus::backup::Birth;
 use door::Doors;
 use drive::Operator;
 
@@ -137,12 +141,60 @@ enum Command {
         #[command(flatten)]
         change: Change,
     },
+    /// Write everything that the cluster knows into a folder, as of one moment, while money moves
+    ///
+    /// The folder must be empty, not there, or hold a backup that was never finished. What was written is read back and
+    /// proven before it counts as a backup. Nobody is stopped; followers are read where there are any.
+    #[command(
+        after_help = "Example:\n  paycore cluster backup /backup/monday --topology cluster-config/dev-3.toml"
+    )]
+    Backup {
+        /// The folder
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        #[command(flatten)]
+        around: Around,
+    },
+    /// Check a backup without restoring it: every byte, every record, and whether the books add up; no cluster is needed
+    #[command(after_help = "Example:\n  paycore cluster check-backup /backup/monday")]
+    CheckBackup {
+        /// The folder
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Make a node's data directory from a backup, before the first start of a new cluster of any size
+    ///
+    /// Once for each node of the topology, on its machine. The first time, without --birth, draws what the nodes of the new
+    /// cluster have in common, and shows it; all others are given it. Nodes that were restored without it, or belong to
+    /// the old cluster, are turned away.
+    #[command(
+        after_help = "Example:\n  paycore cluster restore /backup/monday --topology cluster-config/dev-1.toml --node 1 --data data/n1"
+    )]
+    Restore {
+        /// The folder
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// The new cluster's topology file: as many shards as the backup has, any nodes
+        #[arg(long, value_name = "FILE")]
+        topology: Option<PathBuf>,
+        /// Which of its nodes
+        #[arg(long, value_name = "N")]
+        node: u64,
+        /// The node's data directory: empty, or not there
+        #[arg(long, value_name = "DATA")]
+        data: PathBuf,
+        /// What the first node's restoration showed
+        #[arg(long, value_name = "HEX", value_parser = offline::birth)]
+        birth: Option<Birth>,
+    },
 }
 
 impl Command {
-    fn around(&self) -> &Around {
-        match self {
-            Self::Status { around } => around,
+    /// How it reaches the cluster; nothing, when it does without.
+    fn around(&self) -> Option<&Around> {
+        let around = match self {
+            Self::CheckBackup { .. } | Self::Restore { .. } => return None,
+            Self::Status { around } | Self::Backup { around, .. } => around,
             Self::AddNode { change, .. }
             | Self::MoveReplica { change, .. }
             | Self::TransferLeader { change, .. }
@@ -150,26 +202,60 @@ impl Command {
             | Self::Drain { change, .. }
             | Self::Undrain { change, .. }
             | Self::RemoveNode { change, .. } => &change.around,
-        }
+        };
+        Some(around)
     }
 }
 
 /// Does what was asked for.
 pub(super) fn run(args: &Args, invocation: &Invocation) -> Result<(), Failure> {
-    let Around { topology, timeout, process } = args.command.around();
-    let topology = topology.as_ref().unwrap_or(&invocation.settings.cluster.topology);
-    let topology =
-        crate::config::Topology::load(topology).map_err(|wrong| Failure::of_problems(&wrong))?;
+    let Some(around) = args.command.around() else { return offline(&args.command, invocation) };
+    let Around { topology, timeout, process } = around;
+    let topology = load(topology.as_ref(), invocation)?;
     let files = crate::config::tls::files(&topology, process, false)?;
     let identity = files.map(|files| files.read()).transpose()?;
     let doors = Doors::new(identity.map(|identity| identity.dialler()));
     let operator = Operator::new(topology.peers(), doors, invocation.screen, *timeout);
-    block_on(dispatch(&args.command, operator))
+    block_on(dispatch(&args.command, operator, &topology.name))
 }
 
-async fn dispatch(command: &Command, mut operator: Operator) -> Result<(), Failure> {
+fn load(topology: Option<&PathBuf>, invocation: &Invocation) -> Result<Topology, Failure> {
+    let topology = topology.unwrap_or(&invocation.settings.cluster.topology);
+    Topology::load(topology).map_err(|wrong| Failure::of_problems(&wrong))
+}
+
+/// What needs no cluster.
+fn offline(command: &Command, invocation: &Invocation) -> Result<(), Failure> {
+    match command {
+        Command::CheckBackup { dir } => offline::check(dir, invocation),
+        Command::Restore { dir, topology, node, data, birth } => {
+            let topology = load(topology.as_ref(), invocation)?;
+            let order = offline::Order { dir, node: *node, data, birth: *birth };
+            offline::restore(&order, &topology, invocation)
+        }
+        Command::Status { .. }
+        | Command::Backup { .. }
+        | Command::AddNode { .. }
+        | Command::MoveReplica { .. }
+        | Command::TransferLeader { .. }
+        | Command::Rebalance { .. }
+        | Command::Drain { .. }
+        | Command::Undrain { .. }
+        | Command::RemoveNode { .. } => Err(Failure::internal("it needs a cluster")),
+    }
+}
+
+async fn dispatch(
+    command: &Command,
+    mut operator: Operator,
+    cluster: &str,
+) -> Result<(), Failure> {
     match command {
         Command::Status { .. } => operator.status().await,
+        Command::Backup { dir, .. } => operator.backup(dir, cluster).await,
+        Command::CheckBackup { .. } | Command::Restore { .. } => {
+            Err(Failure::internal("it needs no cluster"))
+        }
         Command::AddNode { node, address, change } => {
             operator.add_node(*node, address, change.yes).await
         }

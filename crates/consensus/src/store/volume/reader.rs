@@ -106,7 +106,7 @@ impl Volume {
     }
 
     /// Reads the file as it lies, for a snapshot. The receiver checks the whole.
-    pub(in crate::store) fn read_raw(&self, bytes: &mut [u8], at: u64) -> Result<(), StoreError> {
+    pub(crate) fn read_raw(&self, bytes: &mut [u8], at: u64) -> Result<(), StoreError> {
         self.file.read_at(bytes, at)
     }
 

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
+use ledger::batch::put_record;
+use ledger::{AccountId, Answer, Command, Key, Request, Shards, TenantId};
+use tonic::Streaming;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use wire::Reply;
 use wire::proto::cluster::cluster_client::ClusterClient;
+use wire::proto::cluster::shard_client::ShardClient;
 use wire::proto::cluster::{
-    AddLearnerRequest, ChangeReply, ChangeVotersRequest, GetNodeRequest, NodeStatus,
-    RemoveLearnerRequest, RetireNodeRequest, SetDrainedRequest, TransferLeaderRequest,
+    AddLearnerRequest, ChangeReply, ChangeVotersRequest, Frame, GetNodeRequest, NodeStatus,
+    ReadStateRequest, RemoveLearnerRequest, RetireNodeRequest, SetDrainedRequest, StatePiece,
+    TransferLeaderRequest,
 };
 use wire::status::Said;
 
@@ -17,6 +23,9 @@ const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// How long a change may take: longer than a node gives it.
 const CHANGE_MAX: Duration = Duration::from_secs(15);
+
+/// How long a node may take to begin with a group's state: it waits for the cut meanwhile.
+const STATE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// One change of one shard, asked of its leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,19 +58,26 @@ impl Doors {
         address: &str,
         within: Duration,
     ) -> Result<ClusterClient<Channel>, Failure> {
+        Ok(ClusterClient::new(self.channel(address, Some(within)).await?))
+    }
+
+    async fn channel(&self, address: &str, within: Option<Duration>) -> Result<Channel, Failure> {
         let unreachable = |why: &dyn std::fmt::Display| {
             Failure::coded("NODE_UNREACHABLE", format!("{address}: {why}"))
         };
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
             .map_err(|why| unreachable(&why))?
-            .connect_timeout(LOOK_MAX)
-            .timeout(within);
+            .connect_timeout(LOOK_MAX);
+        let endpoint = match within {
+            None => endpoint,
+            Some(within) => endpoint.timeout(within),
+        };
         let endpoint = match &self.tls {
             None => endpoint,
             Some(tls) => endpoint.tls_config(tls.clone()).map_err(|why| unreachable(&why))?,
         };
-        Ok(ClusterClient::new(endpoint.connect().await.map_err(|why| unreachable(&why))?))
+        endpoint.connect().await.map_err(|why| unreachable(&why))
     }
 
     /// How a node does; nothing, when it does not answer.
@@ -98,6 +114,69 @@ impl Doors {
         said(answered)
     }
 
+    /// Begins a state cut on the first shard, as a gateway would ask for it.
+    pub(super) async fn begin_state_cut(
+        &self,
+        leader: &str,
+        shards: Shards,
+        cut: u64,
+    ) -> Result<(), Failure> {
+        let key = Key::from_uuid_v7(uuid::Uuid::now_v7().as_u128());
+        let books = AccountId::in_slot(0, shards.first_slot(0));
+        let request = Request {
+            key: key.expect("a UUIDv7 is a key"),
+            tenant: TenantId(0),
+            command: Command::StateCut { books, cut },
+        };
+        let mut records = Vec::new();
+        put_record(&request, &mut records)
+            .map_err(|why| Failure::internal(format!("the cut is no record: {why}")))?;
+        let timeout_ms = u32::try_from(CHANGE_MAX.as_millis()).unwrap_or(u32::MAX);
+        let records = records.into();
+        let traceparents = Vec::new();
+        let frame = Frame { id: 1, shard: 0, timeout_ms, count: 1, records, traceparents };
+        let mut shard = ShardClient::new(self.channel(leader, None).await?);
+        let asked = async {
+            // The stream stays open behind the frame, until its answer is here.
+            let (frames, outgoing) = tokio::sync::mpsc::channel(1);
+            let _sent = frames.send(frame).await;
+            let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
+            let mut answers = shard.session(outgoing).await?.into_inner();
+            let answer = answers.message().await;
+            drop(frames);
+            answer
+        };
+        let unknown = |what: &str| Failure::coded("OUTCOME_UNKNOWN", format!("the cut: {what}"));
+        let answer = tokio::time::timeout(CHANGE_MAX, asked).await;
+        let answer = answer.map_err(|_late| unknown("no answer"))?.map_err(|why| failure(&why))?;
+        let answer = answer.ok_or_else(|| unknown("no answer"))?;
+        let reply = wire::reply::decode(&answer.answers, 1).ok();
+        match reply.and_then(|mut replies| replies.next()?.ok()) {
+            Some(Reply::Answer(Answer { outcome: Ok(_), .. })) => Ok(()),
+            Some(Reply::Answer(Answer { outcome: Err(rejection), .. })) => {
+                Err(Failure::coded(rejection.code(), format!("the cut: {rejection}")))
+            }
+            Some(Reply::Failure(why)) => {
+                Err(Failure::coded(why.code(), format!("the cut: {why}")))
+            }
+            None => Err(unknown("an answer that cannot be read")),
+        }
+    }
+
+    /// Asks a node for a group's state as a state cut found it. Waits until its replica has met the cut.
+    pub(super) async fn read_state(
+        &self,
+        address: &str,
+        group: u16,
+        cut: u64,
+    ) -> Result<Streaming<StatePiece>, Failure> {
+        let mut client = ClusterClient::new(self.channel(address, None).await?);
+        let question = ReadStateRequest { shard: group.into(), cut };
+        let asked = tokio::time::timeout(STATE_WAIT_MAX, client.read_state(question)).await;
+        let late = |_| Failure::coded("NODE_UNREACHABLE", format!("{address}: no answer"));
+        asked.map_err(late)?.map(tonic::Response::into_inner).map_err(|why| failure(&why))
+    }
+
     /// Says of a node that keeps nothing any more that it has left for good.
     pub(super) async fn retire(&self, address: &str, node_id: u64) -> Result<bool, Failure> {
         let mut client = self.connect(address, CHANGE_MAX).await?;
@@ -116,9 +195,14 @@ impl Doors {
 }
 
 fn said(answered: Result<tonic::Response<ChangeReply>, tonic::Status>) -> Result<bool, Failure> {
-    answered.map(|reply| reply.into_inner().is_new).map_err(|status| match Said::read(&status) {
+    answered.map(|reply| reply.into_inner().is_new).map_err(|status| failure(&status))
+}
+
+/// Why a node did not do what it was asked.
+pub(super) fn failure(status: &tonic::Status) -> Failure {
+    match Said::read(status) {
         Said::Coded { entry, message, .. } => Failure::coded(entry.code, message),
         Said::NotConnected { message } => Failure::coded("NODE_UNREACHABLE", message),
         Said::Foreign { message } => Failure::coded("OUTCOME_UNKNOWN", message),
-    })
+    }
 }

@@ -30,8 +30,8 @@ const PERHAPS_MAX: Duration = Duration::from_secs(20);
 /// Who carries plans out.
 pub(super) struct Operator {
     known: BTreeMap<u64, String>,
-    doors: Doors,
-    screen: Screen,
+    pub(super) doors: Doors,
+    pub(super) screen: Screen,
     until: Instant,
 }
 
@@ -225,7 +225,7 @@ impl Operator {
     }
 
     /// The cluster as it is now, learning of nodes that others name.
-    async fn look(&self) -> Result<View, Failure> {
+    pub(super) async fn look(&self) -> Result<View, Failure> {
         let view = View::gather(&self.known, &self.doors).await;
         if view.shards.is_empty() {
             return Err(Failure::coded("NODE_UNREACHABLE", "no node of the topology answers")
@@ -330,6 +330,11 @@ impl Operator {
         self.in_time(what)?;
         tokio::time::sleep(LOOK_EVERY).await;
         Ok(())
+    }
+
+    /// How much time there is left.
+    pub(super) fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
     }
 
     /// Whether there is time left; when there is none, what for is said.
