@@ -39,6 +39,9 @@ mod machine;
 mod mail;
 mod messages;
 pub mod meter;
+#[cfg(test)]
+#[path = "../../ledger/tests/mutants/mod.rs"]
+mod mutants;
 mod node;
 mod offload;
 mod placement;

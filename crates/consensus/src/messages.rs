@@ -45,10 +45,12 @@ impl AppendRequest {
 
     pub(crate) fn decode(head: &[u8], bodies: Vec<Bytes>) -> Result<Self, CodecError> {
         let head: AppendHead = codec::decode(head)?;
-        if head.terms.len() != bodies.len() {
+        let first = head.prev.map_or(0, |prev| prev.index.saturating_add(1));
+        let count = u64::try_from(bodies.len()).map_err(|_| CodecError::Length)?;
+        // No log has so many entries that their numbers would not fit.
+        if head.terms.len() != bodies.len() || first.checked_add(count).is_none() {
             return Err(CodecError::Length);
         }
-        let first = head.prev.map_or(0, |prev| prev.index.saturating_add(1));
         let entries = (first..).zip(head.terms).zip(bodies).map(|((index, term), body)| {
             let payload = codec::decode_payload(&body)?;
             Ok(Entry { log_id: log_id(term, index), payload })

@@ -172,6 +172,7 @@ mod tests {
     use ledger::{AccountKind, Amount, Batch, Books, Currency, Time};
 
     use super::*;
+    use crate::mutants::Mutants;
 
     const SHARDS: fn() -> Shards = || Shards::new(2).unwrap();
 
@@ -238,6 +239,23 @@ mod tests {
             changed[at] = byte;
             assert_eq!(Letter::read(&changed.into(), place), None, "byte {at}");
         }
+    }
+
+    #[test]
+    fn whatever_comes_is_read_as_it_was_written_or_not_at_all() {
+        let place = (SHARDS(), 1);
+        let good = [0, 1, 2].map(|after| write(&paying(3), 1, after).unwrap().to_vec());
+        let mut mutants = Mutants::of(good);
+        let mut read = 0_u32;
+        for _ in 0..30_000 {
+            let bytes = Bytes::from(mutants.next());
+            let _answer = LetterAnswer::read(&bytes);
+            let Some(letter) = Letter::read(&bytes, place) else { continue };
+            read += 1;
+            assert_eq!(letter.records, bytes.slice(HEAD_BYTES..));
+            assert_eq!(records(&letter.records).count(), letter.count);
+        }
+        assert!(read > 300, "hardly anything is read: {read}");
     }
 
     #[test]

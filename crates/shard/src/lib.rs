@@ -23,6 +23,9 @@ mod frames;
 mod letter;
 mod mail;
 pub mod meter;
+#[cfg(test)]
+#[path = "../../ledger/tests/mutants/mod.rs"]
+mod mutants;
 mod office;
 mod operations;
 mod outgoing;

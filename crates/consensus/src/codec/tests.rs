@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use ledger::{Batch, Time};
 
 use super::*;
-use crate::messages::{AppendAnswer, AppendRequest};
+use crate::checkpoint::Meta;
+use crate::messages::{AppendAnswer, AppendRequest, Beat, Recalled};
+use crate::mutants::Mutants;
 use crate::raft::{AppendEntriesRequest, Member, Vote};
+use crate::roster::Known;
 
 fn membership() -> openraft::Membership<u64, Member> {
     let member = Member { address: "10.0.0.1:7000".into(), disk: [3; 16] };
@@ -90,4 +93,44 @@ fn what_is_newer_or_longer_is_refused() {
     let longer = [&answer[..], &[0]].concat();
     assert!(matches!(decode::<AppendAnswer>(&longer), Err(CodecError::Length)));
     assert!(matches!(decode::<AppendAnswer>(&[]), Err(CodecError::Length)));
+}
+
+/// Inputs for each decoder.
+const INPUTS: usize = 20_000;
+
+#[test]
+fn whatever_comes_is_read_or_refused() {
+    let entries = entries();
+    let mut bodies = Mutants::of(entries.iter().map(encode_entry));
+    for _ in 0..INPUTS {
+        let body = Bytes::from(bodies.next());
+        if let Ok(entry) = decode_entry(9, &body) {
+            assert_eq!(decode_entry(9, &encode_entry(&entry)).unwrap(), entry);
+        }
+    }
+    let request = AppendEntriesRequest {
+        vote: Vote::new_committed(7, 2),
+        prev_log_id: Some(log_id(3, 7)),
+        leader_commit: Some(log_id(3, 6)),
+        entries,
+    };
+    let (head, _) = AppendRequest::encode(&request, 5);
+    let mut heads = Mutants::of([head]);
+    let mut values = Mutants::of([
+        encode(&Beat::default()),
+        encode(&Recalled::default()),
+        encode(&Meta::default()),
+    ]);
+    for _ in 0..INPUTS {
+        let bodies = (0..heads.below(4)).map(|_| Bytes::from(bodies.next())).collect();
+        let _request = AppendRequest::decode(&heads.next(), bodies);
+        let bytes = values.next();
+        let _values = (
+            decode::<Beat>(&bytes),
+            decode::<Recalled>(&bytes),
+            decode::<AppendAnswer>(&bytes),
+            decode::<Known>(&bytes),
+            Meta::decode(&bytes),
+        );
+    }
 }

@@ -57,8 +57,10 @@ impl Http {
             head.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
         head.push_str("\r\n");
-        self.write(head.as_bytes()).await;
-        self.write(body.unwrap_or_default()).await;
+        // In one piece: a second one would wait for the first to be acknowledged.
+        let mut message = head.into_bytes();
+        message.extend_from_slice(body.unwrap_or_default());
+        self.write(&message).await;
         self.read(method).await
     }
 

@@ -159,9 +159,8 @@ pub(crate) fn write(dir: &Path, manifest: &Manifest) -> Result<(), Failure> {
 /// `BACKUP_UNFINISHED` when there is none, `BACKUP_DAMAGED` when it is not as it was written.
 pub(crate) fn read(dir: &Path) -> Result<Manifest, Failure> {
     let path = dir.join(NAME);
-    let damaged = |what: &str| {
-        Failure::coded("BACKUP_DAMAGED", format!("{}: {what}", path.display()))
-    };
+    let damaged =
+        |what: &str| Failure::coded("BACKUP_DAMAGED", format!("{}: {what}", path.display()));
     match fs::metadata(&path) {
         Err(why) if why.kind() == io::ErrorKind::NotFound => {
             let what = format!("{} has no {NAME}", dir.display());
