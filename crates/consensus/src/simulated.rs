@@ -11,9 +11,9 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use openraft::{AsyncRuntime, OptionalSend};
@@ -61,6 +61,9 @@ pub struct Life(Arc<State>);
 struct State {
     is_over: AtomicBool,
     has_panicked: AtomicBool,
+    is_paused: AtomicBool,
+    /// What wanted a turn meanwhile.
+    paused: Mutex<Vec<Waker>>,
 }
 
 thread_local! {
@@ -78,10 +81,36 @@ impl Life {
         self.0.is_over.store(true, Ordering::Relaxed);
     }
 
+    /// Stops it in the middle of whatever it does, as a stopped process: time goes on without it.
+    pub fn pause(&self) {
+        self.0.is_paused.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.0.is_paused.store(false, Ordering::Relaxed);
+        let paused = std::mem::take(&mut *self.paused());
+        paused.into_iter().for_each(Waker::wake);
+    }
+
     /// Whether something of it has panicked: a bug, whatever else comes of it.
     #[must_use]
     pub fn has_panicked(&self) -> bool {
         self.0.has_panicked.load(Ordering::Relaxed)
+    }
+
+    /// Whether a turn has to wait until the life goes on. Whoever asks is woken then.
+    fn holds_back(&self, waker: &Waker) -> bool {
+        let is_paused = self.0.is_paused.load(Ordering::Relaxed) && !self.is_over();
+        if is_paused {
+            self.paused().push(waker.clone());
+        }
+        is_paused
+    }
+
+    fn paused(&self) -> MutexGuard<'_, Vec<Waker>> {
+        // Each use is a single call: a panic elsewhere leaves nothing half done.
+        self.0.paused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_over(&self) -> bool {
@@ -115,6 +144,9 @@ impl<F: Future> Future for Lived<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let life = self.life.clone();
+        if life.holds_back(context.waker()) {
+            return Poll::Pending;
+        }
         let turn = Turn { before: CURRENT.replace(life.clone()), life };
         if turn.life.is_over() {
             self.future = None;

@@ -50,6 +50,7 @@ pub use operations::cluster_server;
 pub use outgoing::Books;
 pub use places::Order;
 pub use proposer::Entry;
+pub use reads::answer as answer_read;
 pub use registrar::Registrar;
 pub use run::{LetterNo, Run};
 pub use service::{ShardDoors, Shards, shard_server};

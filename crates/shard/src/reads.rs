@@ -16,11 +16,11 @@ use wire::proto::cluster::{
 };
 use wire::{Failure, Reply};
 
-/// Answers a question.
+/// Answers a question to a shard on this node, which knows that leader.
 ///
 /// # Errors
 /// When nobody can answer for the ledger now, or the question is none.
-pub(crate) async fn answer(
+pub async fn answer(
     (node_id, leader): (u64, Option<Leader>),
     replica: &Replica,
     request: ReadRequest,

@@ -1,186 +1,324 @@
-//! Workload W1: clients that move money between random accounts, and ask again until they hear.
+//! Clients: each does one piece of work after the other, and asks again until it hears.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use consensus::simulated::{self, Weather};
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use ledger::batch::put_record;
-use ledger::{AccountId, Amount, Command, Key, Outcome, Request, TenantId};
-use shard::SessionId;
-use tokio::sync::mpsc;
+use consensus::simulated;
+use futures::future::{join, join_all};
+use ledger::{Account, AccountId, Amount, Command, HoldId, Key, Leg, Request, TenantId, codec};
 use wire::Reply;
-use wire::proto::cluster::{Frame, FrameAnswer};
+use wire::proto::cluster::read_reply::Answer;
+use wire::proto::cluster::read_request::Question;
+use wire::proto::cluster::{AccountQuestion, OutcomeQuestion};
 
 use crate::accounts::{self, OPENING};
-use crate::chance::Chance;
-use crate::cluster::Cluster;
-use crate::driver::Ask;
-use crate::oracle::Oracle;
+use crate::draw::Draw;
+use crate::oracle::{Floor, Oracle, Sight};
+use crate::session::Session;
+use crate::work::Work;
 
-/// How long a client waits for an answer before it asks again.
-const PATIENCE_MS: u32 = 2_500;
+/// Requests that are asked again together in the end.
+const AGAIN: usize = 64;
 
-/// As a node, for the weather: clients are nobody's peer.
-const NOBODY: u64 = 0;
+/// Holds that one client may place, so that their numbers are nobody else's.
+const HOLDS_MAX: u64 = 1_000_000;
 
-/// A client. Clones are different threads of one.
-#[derive(Clone)]
+/// Transfers from which one is drawn to be undone.
+const UNDONE_OF: usize = 40;
+
+/// A client.
 pub(crate) struct Client {
-    number: u64,
-    cluster: Cluster,
-    oracle: Oracle,
-    sessions: Arc<AtomicU64>,
-    chance: Chance,
-    /// Whom it last heard from, for each shard.
-    believes: Vec<u64>,
+    session: Session,
+    draw: Draw,
+    accounts: Arc<Vec<AccountId>>,
+    /// Requests so far.
+    asked: u64,
 }
 
 impl Client {
-    /// A client with a number of its own. All clients of a run share `sessions`.
-    pub(crate) fn new(
-        seed: u64,
-        number: u64,
-        (cluster, oracle): (Cluster, Oracle),
-        sessions: Arc<AtomicU64>,
-    ) -> Self {
-        let chance = Chance::of(seed, &format!("client {number}"));
-        let believes = vec![1; usize::from(cluster.plan.shards.count())];
-        Self { number, cluster, oracle, sessions, chance, believes }
+    /// A client that works on these accounts.
+    pub(crate) fn new(session: Session, draw: Draw, accounts: Arc<Vec<AccountId>>) -> Self {
+        Self { session, draw, accounts, asked: 0 }
     }
 
-    /// Opens accounts.
-    pub(crate) async fn open(&mut self, all: &[AccountId]) {
-        for (n, account) in (0_u128..).zip(all) {
-            let outcome = self.ask(request(u128::MAX ^ n, accounts::open(*account))).await;
+    /// Opens all accounts.
+    pub(crate) async fn open(&mut self) {
+        let named = (0_u128..).zip(self.accounts.iter());
+        let opening = named.map(|(n, account)| request(u128::MAX ^ n, accounts::open(*account)));
+        let outcomes = self.session.ask_all(opening.collect()).await;
+        for (account, outcome) in self.accounts.iter().zip(outcomes) {
             if outcome.is_err() {
-                self.oracle.accuses(format!("account {account:?} was not opened: {outcome:?}"));
+                self.oracle().accuses(format!("account {account:?} was not opened: {outcome:?}"));
             }
         }
     }
 
-    /// Moves money until a time has passed, now and then with the same request twice at a time.
-    pub(crate) async fn work(&mut self, all: &[AccountId], until: Duration) {
-        let mut n = 0_u64;
+    /// Works until a time has passed.
+    pub(crate) async fn work(&mut self, until: Duration) {
         while simulated::elapsed() < until {
-            n = n.saturating_add(1);
-            let key = u128::from(self.number) << 64 | u128::from(n);
-            let command = self.transfer(all);
-            let request = request(key, command);
-            if self.chance.happens(100) {
-                let mut twins = [self.clone(), self.clone()];
-                let both: FuturesUnordered<_> =
-                    twins.iter_mut().map(|twin| twin.ask(request.clone())).collect();
-                let _same = both.collect::<Vec<_>>().await;
-            } else {
-                let _remembered = self.ask(request).await;
+            match Work::pick(&self.draw.work, &mut self.session.chance) {
+                Work::Transfer => self.transfer().await,
+                Work::Hot => self.pay_one().await,
+                Work::Storm => self.storm().await,
+                Work::Hold => self.hold().await,
+                Work::Read => self.read().await,
+                Work::Multi => self.multi().await,
+                Work::Reverse => self.reverse().await,
             }
-            let pause = self.chance.time(0, 300);
+            let pause = self.session.chance.time(0, 250);
             simulated::sleep(pause).await;
         }
     }
 
-    /// Asks once more for everything that is known: the answers must be the same.
+    /// Asks once more for everything that was ever asked: the answers must be the same.
     pub(crate) async fn ask_again(&mut self) {
-        for promise in self.oracle.promises() {
-            let _compared = self.ask(promise.request).await;
+        let promises = self.oracle().promises();
+        let requests: Vec<Request> =
+            promises.into_iter().flatten().map(|promise| promise.request).collect();
+        for some in requests.chunks(AGAIN) {
+            let _compared = self.session.ask_all(some.to_vec()).await;
         }
     }
 
-    fn transfer(&mut self, all: &[AccountId]) -> Command {
-        let debit = self.chance.pick(all).expect("there are accounts");
-        let others: Vec<AccountId> = all.iter().copied().filter(|one| *one != debit).collect();
-        let credit = self.chance.pick(&others).expect("there are others");
-        // One in twenty asks for more than there can be.
-        let most = if self.chance.happens(50) { OPENING.saturating_mul(20) } else { OPENING / 10 };
-        let amount = Amount::from_minor(self.chance.between(1, most)).expect("at least one");
-        accounts::transfer(debit, credit, amount)
+    fn oracle(&self) -> &Oracle {
+        &self.session.oracle
     }
 
-    /// Asks until there is an outcome.
-    async fn ask(&mut self, request: Request) -> Outcome {
-        self.oracle.asks(&request);
-        let key = request.scoped_key();
-        loop {
-            let reply = self.attempt(&request).await;
-            match reply {
-                Some(Reply::Answer(answer)) => {
-                    self.oracle.heard(&key, answer.outcome, answer.replayed);
-                    let outcome = if answer.outcome.is_ok() { "posted" } else { "rejected" };
-                    self.cluster.plan.trace.note(format_args!(
-                        "client {}: {:032x} {outcome} (replayed: {})",
-                        self.number,
-                        request.key.to_u128(),
-                        answer.replayed
-                    ));
-                    return answer.outcome;
-                }
-                // Not proposed, or nobody knows: to be asked again in any case.
-                Some(Reply::Failure(_)) | None => {}
-            }
-            let pause = self.chance.time(10, 200);
-            simulated::sleep(pause).await;
+    fn request(&mut self, command: Command) -> Request {
+        self.asked = self.asked.saturating_add(1);
+        request(u128::from(self.session.number) << 64 | u128::from(self.asked), command)
+    }
+
+    fn account(&mut self) -> AccountId {
+        self.session.chance.pick(&self.accounts).expect("there are accounts")
+    }
+
+    fn other_than(&mut self, one: AccountId) -> AccountId {
+        let others: Vec<AccountId> =
+            self.accounts.iter().copied().filter(|other| *other != one).collect();
+        self.session.chance.pick(&others).expect("there are others")
+    }
+
+    /// A payment; one in twenty asks for more than there can be.
+    fn leg(&mut self) -> Leg {
+        let debit = self.account();
+        let credit = self.other_than(debit);
+        let is_much = self.session.chance.happens(50);
+        let most = if is_much { OPENING.saturating_mul(20) } else { OPENING / 10 };
+        Leg { debit, credit, amount: self.amount(most) }
+    }
+
+    fn amount(&mut self, most: u64) -> Amount {
+        Amount::from_minor(self.session.chance.between(1, most)).expect("at least one")
+    }
+
+    async fn transfer(&mut self) {
+        let count = self.session.chance.between(1, 4);
+        let legs: Vec<Leg> = (0..count).map(|_| self.leg()).collect();
+        let requests: Vec<Request> =
+            legs.into_iter().map(|leg| self.request(accounts::transfer(leg))).collect();
+        if self.session.chance.happens(100) {
+            let mut twin = self.session.clone();
+            let both = join(self.session.ask_all(requests.clone()), twin.ask_all(requests));
+            let _same = both.await;
+        } else {
+            let _remembered = self.session.ask_all(requests).await;
         }
     }
 
-    /// Asks whoever it believes to lead. `None`: no answer came.
-    async fn attempt(&mut self, request: &Request) -> Option<Reply> {
-        let shards = self.cluster.plan.shards;
-        let shard = shards.shard(ledger::Slot::of(request.command.subject()));
-        let node = self.believes.get(usize::from(shard)).copied().unwrap_or(1);
-        let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
-        let answer = self.exchange(request, (node, shard), session).await;
-        let named = answer.as_ref().and_then(|answer| answer.leader.as_ref());
-        let replies =
-            answer.as_ref().and_then(|answer| wire::reply::decode(&answer.answers, 1).ok());
-        let reply = replies.and_then(|mut replies| replies.next()?.ok());
-        if !matches!(reply, Some(Reply::Answer(_))) {
-            let next = node.checked_rem(self.cluster.plan.nodes).unwrap_or(0).saturating_add(1);
-            let next = named.map_or(next, |leader| leader.node_id);
-            if let Some(believed) = self.believes.get_mut(usize::from(shard)) {
-                *believed = next;
-            }
-        }
-        reply
+    /// Everybody pays one account, and now and then it pays somebody.
+    async fn pay_one(&mut self) {
+        let hot = self.accounts.first().copied().expect("there are accounts");
+        let other = self.other_than(hot);
+        let amount = self.amount(OPENING / 20);
+        let pays = self.session.chance.happens(200);
+        let (debit, credit) = if pays { (hot, other) } else { (other, hot) };
+        let request = self.request(accounts::transfer(Leg { debit, credit, amount }));
+        let _remembered = self.session.ask(request).await;
     }
 
-    async fn exchange(
-        &self,
-        request: &Request,
-        (node, shard): (u64, u16),
-        session: SessionId,
-    ) -> Option<FrameAnswer> {
-        let mut records = Vec::new();
-        put_record(request, &mut records).expect("a transfer is a short record");
-        let frame = Frame {
-            id: 1,
-            shard: shard.into(),
-            timeout_ms: PATIENCE_MS,
-            count: 1,
-            records: Bytes::from(records),
-            traceparents: Vec::new(),
+    async fn storm(&mut self) {
+        let leg = self.leg();
+        let first = self.request(accounts::transfer(leg));
+        let copies = self.session.chance.between(3, 6);
+        let requests: Vec<Request> =
+            (0..copies).map(|_| self.perhaps_changed(&first, leg)).collect();
+        let asking = requests.into_iter().map(|request| {
+            let mut session = self.session.clone();
+            async move { session.ask(request).await }
+        });
+        let _remembered = join_all(asking).await;
+    }
+
+    /// The same request; or, one time in ten, one with another amount or payee under the same key.
+    fn perhaps_changed(&mut self, first: &Request, leg: Leg) -> Request {
+        if !self.session.chance.happens(100) {
+            return first.clone();
+        }
+        let changed = if self.session.chance.happens(500) {
+            let more = leg.amount.minor().saturating_add(1);
+            Leg { amount: Amount::from_minor(more).expect("little more"), ..leg }
+        } else {
+            Leg { credit: self.other_than(leg.debit), ..leg }
         };
-        let door = self.cluster.door(node, shard)?;
-        let (out, mut answers) = mpsc::channel(1);
-        let sky = &self.cluster.sky;
-        let there = sky.passage(NOBODY, node).copies.first().copied();
-        let back = sky.passage(node, NOBODY).copies.first().copied();
-        let asking = async {
-            simulated::sleep(there?).await;
-            door.send(Ask::Begin(session, out)).await.ok()?;
-            door.send(Ask::Frame(session, frame)).await.ok()?;
-            let answer = answers.recv().await?;
-            simulated::sleep(back?).await;
-            Some(answer)
-        };
-        let answer = simulated::timeout(Duration::from_millis(PATIENCE_MS.into()), asking).await;
-        // A door that is gone has no streams any more.
-        let _gone = door.try_send(Ask::End(session));
-        answer.flatten()
+        Request { command: accounts::transfer(changed), ..first.clone() }
     }
+
+    async fn hold(&mut self) {
+        let leg = self.leg();
+        let is_short = self.session.chance.happens(400);
+        let timeout_ms = if is_short { self.session.chance.between(300, 2_500) } else { 3_600_000 };
+        let number = self.session.number.saturating_mul(HOLDS_MAX).saturating_add(self.asked);
+        let placed = self.request(accounts::hold(leg, number, timeout_ms));
+        let Command::Hold { hold, .. } = placed.command else { return };
+        if self.session.ask(placed).await.is_err() {
+            return;
+        }
+        let pause = self.session.chance.time(0, 800);
+        simulated::sleep(pause).await;
+        let part = self.amount(leg.amount.minor());
+        match self.session.chance.below(6) {
+            // It expires, or stays.
+            0 => {}
+            1 => self.ask(Command::Void { hold }).await,
+            2 => self.ask(post(hold, None, true)).await,
+            3 => {
+                self.ask(post(hold, Some(part), false)).await;
+                let (rest, releases) = (self.amount(OPENING), self.session.chance.happens(500));
+                self.ask(post(hold, Some(rest), releases)).await;
+            }
+            4 => {
+                let posts = self.request(post(hold, None, true));
+                let voids = self.request(Command::Void { hold });
+                let mut other = self.session.clone();
+                let _one_of_both = join(self.session.ask(posts), other.ask(voids)).await;
+            }
+            _ => {
+                self.ask(post(hold, Some(part), true)).await;
+                self.ask(Command::Void { hold }).await;
+            }
+        }
+    }
+
+    async fn ask(&mut self, command: Command) {
+        let request = self.request(command);
+        let _remembered = self.session.ask(request).await;
+    }
+
+    /// Two to five legs, from accounts that share a slot to any.
+    async fn multi(&mut self) {
+        let first = self.leg();
+        let slot = first.debit.slot();
+        let payers: Vec<AccountId> =
+            self.accounts.iter().copied().filter(|account| account.slot() == slot).collect();
+        let mut legs = vec![first];
+        for _ in 0..self.session.chance.between(1, 4) {
+            let debit = self.session.chance.pick(&payers).expect("the first one's payer");
+            let credit = self.other_than(debit);
+            legs.push(Leg { debit, credit, amount: self.amount(OPENING / 20) });
+        }
+        self.ask(accounts::multi(legs)).await;
+    }
+
+    /// Undoes a transfer; one time in five by two keys at once, of which one must be too late.
+    async fn reverse(&mut self) {
+        let posted = self.oracle().posted(UNDONE_OF);
+        let places: Vec<usize> = (0..posted.len()).collect();
+        let drawn = self.session.chance.pick(&places).and_then(|at| posted.get(at));
+        let Some((command, posted)) = drawn else { return };
+        let credit = match command {
+            Command::Transfer { credit, .. } => Some(*credit),
+            Command::MultiTransfer { legs, .. } => legs.first().map(|leg| leg.credit),
+            Command::Open { .. }
+            | Command::Freeze { .. }
+            | Command::Unfreeze { .. }
+            | Command::Close { .. }
+            | Command::Hold { .. }
+            | Command::Post { .. }
+            | Command::Void { .. }
+            | Command::Reverse { .. }
+            | Command::ForgetKeys { .. }
+            | Command::Deliver { .. }
+            | Command::Cut { .. }
+            | Command::Direct { .. }
+            | Command::Report { .. }
+            | Command::WholeCut { .. } => None,
+        };
+        let Some(credit) = credit else { return };
+        let undo = self.request(accounts::reverse(credit, posted.transfer));
+        if self.session.chance.happens(200) {
+            let again = self.request(accounts::reverse(credit, posted.transfer));
+            let mut other = self.session.clone();
+            let _one_of_both = join(self.session.ask(undo), other.ask(again)).await;
+        } else {
+            let _remembered = self.session.ask(undo).await;
+        }
+    }
+
+    /// Reads an account, or what became of a request.
+    async fn read(&mut self) {
+        if self.session.chance.happens(600) {
+            self.read_account().await;
+        } else {
+            self.read_outcome().await;
+        }
+    }
+
+    async fn read_account(&mut self) {
+        let account = self.account();
+        let shard = self.session.cluster.plan.shards.shard(account.slot());
+        let floor = self.oracle().floor(shard);
+        let id = account.to_u128().to_be_bytes().to_vec().into();
+        let question = Question::Account(AccountQuestion { account: id, tenant: 0 });
+        let Some(reply) = self.session.read(shard, question).await else { return };
+        let after = Floor { index: reply.index, time: ledger::Time(reply.time_ms) };
+        self.oracle().saw(shard, floor, after);
+        let found = match reply.answer {
+            Some(Answer::Account(bytes)) => codec::get_hot::<Account>(&bytes).ok(),
+            Some(_) | None => None,
+        };
+        match found {
+            Some(found) => {
+                let (index, posted) = (reply.index, found.posted);
+                self.session.cluster.plan.trace.note(format_args!(
+                    "client {}: {account:?} has {posted} at {index}",
+                    self.session.number
+                ));
+                self.oracle().saw_account(Sight { account, index, posted });
+            }
+            None => self.oracle().accuses(format!("read: {account:?} is not there")),
+        }
+    }
+
+    /// An outcome that was told once is there for whoever asks.
+    async fn read_outcome(&mut self) {
+        let drawn = self.session.chance.draw();
+        let Some((request, outcome)) = self.oracle().known(drawn) else { return };
+        let slot = ledger::Slot::of(request.command.subject());
+        let shard = self.session.cluster.plan.shards.shard(slot);
+        let mut scoped_key = Vec::new();
+        codec::put_hot(&request.scoped_key(), &mut scoped_key);
+        let question = Question::Outcome(OutcomeQuestion { scoped_key: scoped_key.into() });
+        let Some(reply) = self.session.read(shard, question).await else { return };
+        let told = match reply.answer {
+            Some(Answer::Outcome(bytes)) => {
+                wire::reply::decode(&bytes, 1).ok().and_then(|mut replies| replies.next()?.ok())
+            }
+            Some(_) | None => None,
+        };
+        match told {
+            Some(Reply::Answer(answer)) if answer.outcome == outcome => {}
+            other => {
+                let key = request.scoped_key();
+                let what = format!("read: {key:?} was {outcome:?}, and a read says {other:?}");
+                self.oracle().accuses(what);
+            }
+        }
+    }
+}
+
+const fn post(hold: HoldId, amount: Option<Amount>, release_rest: bool) -> Command {
+    Command::Post { hold, amount, release_rest }
 }
 
 fn request(key: u128, command: Command) -> Request {

@@ -9,6 +9,7 @@ use shard::{Deed, Done, Office, Order, SessionId};
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::proto::cluster::{Frame, FrameAnswer};
 
+use crate::reigns::Reigns;
 use crate::trace::Trace;
 
 /// As often as the actor.
@@ -39,11 +40,11 @@ pub(crate) fn drive(
     office: Office,
     leadership: watch::Receiver<Leadership>,
     place: (u64, u16),
-    trace: Trace,
+    (trace, reigns): (Trace, Reigns),
 ) -> Door {
     let (door, asks) = mpsc::channel(ASKS_MAX);
     let (ends, ended) = mpsc::unbounded_channel();
-    let driver = Driver { office, ends, queues: BTreeMap::new(), place, trace };
+    let driver = Driver { office, ends, queues: BTreeMap::new(), place, trace, reigns };
     simulated::spawn(driver.run(leadership, asks, ended));
     let ticking = door.clone();
     simulated::spawn(async move {
@@ -62,6 +63,7 @@ struct Driver {
     queues: BTreeMap<u128, (u64, VecDeque<Order>)>,
     place: (u64, u16),
     trace: Trace,
+    reigns: Reigns,
 }
 
 impl Driver {
@@ -98,6 +100,7 @@ impl Driver {
         if leadership.leads {
             let ((node, shard), term) = (self.place, leadership.term);
             self.trace.note(format_args!("node {node} leads shard {shard} in term {term}"));
+            self.reigns.begin(shard, term, node);
         }
         let deeds = self.office.led_by(leadership);
         self.perform(deeds);

@@ -1,6 +1,6 @@
 //! A node on its machine: one life of its process, from its opening to its crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::driver::{Ask, Door, drive};
 use crate::machine::{Machine, data_dir};
+use crate::reigns::Reigns;
 use crate::trace::Trace;
 
 /// Small sizes, so that segments, checkpoints and purges come often.
@@ -33,16 +34,27 @@ pub(crate) struct Host {
 /// What all nodes of a cluster have in common.
 #[derive(Clone)]
 pub(crate) struct Plan {
+    /// Nodes to begin with, from 1 on.
     pub(crate) nodes: u64,
+    /// Replicas of each group.
+    pub(crate) replicas: u64,
     pub(crate) shards: Shards,
     pub(crate) network: SimNetwork,
     pub(crate) trace: Trace,
+    pub(crate) reigns: Reigns,
+}
+
+/// Where a node listens.
+pub(crate) fn address(node: u64) -> String {
+    format!("node-{node}")
 }
 
 impl Plan {
-    fn config(&self, id: u64) -> NodeConfig {
-        let peers = (1..=self.nodes).map(|node| (node, format!("node-{node}"))).collect();
+    fn config(&self, id: u64, peers: &BTreeSet<u64>) -> NodeConfig {
+        let peers = peers.iter().map(|node| (*node, address(*node))).collect();
         let mut config = NodeConfig::new(id, data_dir(), peers, self.shards);
+        config.joins = id > self.nodes;
+        config.replicas = usize::try_from(self.replicas).unwrap_or(usize::MAX);
         config.log.segment_bytes = SEGMENT_BYTES;
         config.log.cache_bytes = SEGMENT_BYTES;
         config.checkpoint.log_bytes_min = CHECKPOINT_BYTES;
@@ -53,18 +65,18 @@ impl Plan {
 }
 
 impl Host {
-    /// Opens a node on a machine, and starts it.
+    /// Opens a node on a machine, told of some peers, and starts it.
     ///
     /// # Errors
-    /// When its disk cannot be opened: as much a fault of the code as any other.
+    /// When its disk cannot be opened: a fault of the code, unless the disk was harmed.
     pub(crate) async fn open(
         plan: &Plan,
-        id: u64,
+        (id, peers): (u64, &BTreeSet<u64>),
         machine: &mut Machine,
     ) -> Result<Self, OpenError> {
         let life = Life::default();
         let opening = async {
-            let config = plan.config(id);
+            let config = plan.config(id, peers);
             let ground = machine.ground(&config, &plan.network)?;
             let node = Arc::new(Node::open_on(config, ground).await?);
             let doors = Doors::default();
@@ -130,7 +142,8 @@ fn door(plan: &Plan, node: &Arc<Node>, replica: &Arc<Replica>) -> Door {
     let ways = Ways { addresses: node.addresses(), carrier };
     let place = (plan.shards, replica.shard());
     let office = Office::new(Arc::clone(replica), place, ways, shard::Meter::default());
-    drive(office, replica.leadership(), (node.id(), replica.shard()), plan.trace.clone())
+    let witness = (plan.trace.clone(), plan.reigns.clone());
+    drive(office, replica.leadership(), (node.id(), replica.shard()), witness)
 }
 
 /// Reads the node's mail: hands each letter to its shard.

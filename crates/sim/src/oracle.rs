@@ -1,9 +1,12 @@
-//! What clients were promised: every request, and the one outcome that anybody heard of it.
+//! What clients were promised: every request, the one outcome that anybody heard of it, and what every read showed.
+//!
+//! Requests are kept by their key. Of several that share one, only one may ever have an effect; the others are told that
+//! the key was used.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ledger::{Outcome, Request, ScopedKey};
+use ledger::{AccountId, Command, Outcome, Rejection, Request, ScopedKey, Time};
 
 /// A request, and what is known of it.
 #[derive(Clone, Debug)]
@@ -13,33 +16,109 @@ pub(crate) struct Promise {
     pub(crate) outcome: Option<Outcome>,
 }
 
+impl Promise {
+    /// Whether it was told that its key belongs to another request.
+    pub(crate) fn is_refused_its_key(&self) -> bool {
+        self.outcome == Some(Err(Rejection::KeyReused))
+    }
+}
+
+/// What a read showed of an account.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sight {
+    pub(crate) account: AccountId,
+    /// The last entry that the ledger had applied.
+    pub(crate) index: u64,
+    /// What the account had.
+    pub(crate) posted: i128,
+}
+
+/// What must show in a shard from now on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Floor {
+    /// An entry of which somebody was told.
+    pub(crate) index: u64,
+    /// The log time of one.
+    pub(crate) time: Time,
+}
+
 /// The clients' memory of a run. Clones are the same one.
 #[derive(Clone, Default)]
 pub(crate) struct Oracle(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    promises: BTreeMap<ScopedKey, Promise>,
+    promises: BTreeMap<ScopedKey, Vec<Promise>>,
+    floors: BTreeMap<u16, Floor>,
+    sights: Vec<Sight>,
     broken: Vec<String>,
     replayed: u64,
+    full: u64,
 }
 
 impl Oracle {
     /// A client will ask for this.
     pub(crate) fn asks(&self, request: &Request) {
-        let promise = Promise { request: request.clone(), outcome: None };
-        self.lock().promises.entry(request.scoped_key()).or_insert(promise);
+        let mut state = self.lock();
+        let promises = state.promises.entry(request.scoped_key()).or_default();
+        if promises.iter().all(|promise| promise.request != *request) {
+            promises.push(Promise { request: request.clone(), outcome: None });
+        }
     }
 
     /// An attempt brought an outcome.
-    pub(crate) fn heard(&self, key: &ScopedKey, outcome: Outcome, replayed: bool) {
+    pub(crate) fn heard(&self, request: &Request, outcome: Outcome, replayed: bool) {
         let mut state = self.lock();
         state.replayed = state.replayed.saturating_add(u64::from(replayed));
-        let Some(promise) = state.promises.get_mut(key) else { return };
+        if let Ok(posted) = outcome {
+            let floor = state.floors.entry(posted.transfer.shard).or_default();
+            floor.index = floor.index.max(posted.transfer.index);
+            floor.time = floor.time.max(posted.at);
+        }
+        let key = request.scoped_key();
+        let mut promises = state.promises.get_mut(&key).into_iter().flatten();
+        let Some(promise) = promises.find(|promise| promise.request == *request) else { return };
         let first = *promise.outcome.get_or_insert(outcome);
         if first != outcome {
             state.broken.push(format!("A4: {key:?} was {first:?}, and then {outcome:?}"));
         }
+    }
+
+    /// What has to show in a shard.
+    pub(crate) fn floor(&self, shard: u16) -> Floor {
+        self.lock().floors.get(&shard).copied().unwrap_or_default()
+    }
+
+    /// A read that began above a floor showed this much.
+    pub(crate) fn saw(&self, shard: u16, before: Floor, after: Floor) {
+        let mut state = self.lock();
+        if after.index < before.index || after.time < before.time {
+            state.broken.push(format!("read: shard {shard} showed {after:?} after {before:?}"));
+        }
+        let floor = state.floors.entry(shard).or_default();
+        floor.index = floor.index.max(after.index);
+        floor.time = floor.time.max(after.time);
+    }
+
+    /// A read showed an account.
+    pub(crate) fn saw_account(&self, sight: Sight) {
+        self.lock().sights.push(sight);
+    }
+
+    /// All that reads showed.
+    pub(crate) fn sights(&self) -> Vec<Sight> {
+        self.lock().sights.clone()
+    }
+
+    /// Somebody was told that a disk is full.
+    pub(crate) fn heard_full(&self) {
+        let mut state = self.lock();
+        state.full = state.full.saturating_add(1);
+    }
+
+    /// How often that was.
+    pub(crate) fn full(&self) -> u64 {
+        self.lock().full
     }
 
     /// Something that must never happen did.
@@ -52,15 +131,42 @@ impl Oracle {
         self.lock().broken.clone()
     }
 
-    /// All requests.
-    pub(crate) fn promises(&self) -> Vec<Promise> {
+    /// All requests, by their keys.
+    pub(crate) fn promises(&self) -> Vec<Vec<Promise>> {
         self.lock().promises.values().cloned().collect()
+    }
+
+    /// Posted transfers that a reversal may undo: some of the latest.
+    pub(crate) fn posted(&self, most: usize) -> Vec<(Command, ledger::Posted)> {
+        let state = self.lock();
+        let promises = state.promises.values().rev().flatten();
+        let posted = promises.filter_map(|promise| {
+            let Promise { request: Request { command, .. }, outcome } = promise;
+            let is_transfer =
+                matches!(command, Command::Transfer { .. } | Command::MultiTransfer { .. });
+            Some((command.clone(), (*outcome)?.ok()?)).filter(|_| is_transfer)
+        });
+        posted.take(most).collect()
+    }
+
+    /// Some request that has an outcome of its own.
+    pub(crate) fn known(&self, draw: u64) -> Option<(Request, Outcome)> {
+        let state = self.lock();
+        let promises = state.promises.values().flatten();
+        let known: Vec<&Promise> = promises
+            .filter(|promise| promise.outcome.is_some() && !promise.is_refused_its_key())
+            .collect();
+        let count = u64::try_from(known.len()).unwrap_or(u64::MAX);
+        let at = usize::try_from(draw.checked_rem(count)?).ok()?;
+        let promise = known.get(at)?;
+        Some((promise.request.clone(), promise.outcome?))
     }
 
     /// Requests that have an outcome, and answers that repeated one.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let state = self.lock();
-        let acknowledged = state.promises.values().filter(|promise| promise.outcome.is_some());
+        let promises = state.promises.values().flatten();
+        let acknowledged = promises.filter(|promise| promise.outcome.is_some());
         (u64::try_from(acknowledged.count()).unwrap_or(u64::MAX), state.replayed)
     }
 

@@ -1,29 +1,27 @@
 //! One run: a cluster is made, harmed, healed, and looked at.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use consensus::simulated;
 use futures::future::{join, join_all};
-use ledger::{AccountId, Shards};
+use ledger::{AccountId, Posting};
 
 use crate::accounts;
-use crate::chance::Chance;
 use crate::client::Client;
 use crate::cluster::Cluster;
+use crate::draw::Draw;
+use crate::effects::Effects;
+use crate::faults::Bites;
 use crate::invariants::{self, View};
-use crate::nemesis::{Faults, Nemesis};
+use crate::nemesis::Nemesis;
+use crate::operator::Operator;
 use crate::oracle::Oracle;
+use crate::report::Report;
+use crate::session::Session;
 use crate::trace::Trace;
-
-const NODES: u64 = 3;
-const SHARDS: u16 = 2;
-const CLIENTS: u64 = 24;
-
-/// How long harm is done.
-const HARM: Duration = Duration::from_secs(15);
 
 /// How long everything may take to be well, without harm: to begin with, and in the end.
 const LIVENESS: Duration = Duration::from_secs(60);
@@ -31,106 +29,95 @@ const LIVENESS: Duration = Duration::from_secs(60);
 /// How often it is looked whether everything has come to rest.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// What came of a run.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// What it was run from.
-    pub seed: u64,
-    /// What does not hold; nothing, in a good run.
-    pub broken: Vec<String>,
-    /// Requests that have an outcome, and answers that repeated one.
-    pub acknowledged: (u64, u64),
-    /// What went wrong on purpose.
-    pub faults: Faults,
-    /// The hash of everything that happened.
-    pub trace: u128,
-    /// How much that was.
-    pub events: u64,
-    /// How long it took, by the simulated clock.
-    pub elapsed: Duration,
-}
+/// Lines of a statement that are read at once.
+const PAGE: usize = 1_000;
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, broken, acknowledged: (acknowledged, replayed), faults, .. } = self;
-        let kinds = faults.kinds();
-        write!(f, "seed {seed}: trace {:032x}, {} events, ", self.trace, self.events)?;
-        write!(f, "{acknowledged} acknowledged, {replayed} replayed, {kinds} kinds of fault, ")?;
-        write!(f, "{} s", self.elapsed.as_secs())?;
-        for what in broken {
-            write!(f, "\n  {what}")?;
-        }
-        if !broken.is_empty() {
-            write!(f, "\n  again: make sim SEED={seed}")?;
-        }
-        Ok(())
-    }
-}
-
-/// Runs a cluster from a seed; `prints` what happens while it does.
+/// Runs a cluster from a seed and what it was drawn to be; `prints` what happens while it does.
 #[must_use]
-pub fn run(seed: u64, prints: bool) -> Report {
-    simulated::run(seed, live(seed, prints))
+pub fn run(seed: u64, draw: &Draw, prints: bool) -> Report {
+    simulated::run(seed, live(seed, draw.clone(), prints))
 }
 
-async fn live(seed: u64, prints: bool) -> Report {
-    let shards = Shards::new(SHARDS).expect("a cluster may have so many");
+async fn live(seed: u64, draw: Draw, prints: bool) -> Report {
     let trace = Trace::new(prints);
-    let (cluster, oracle) = (Cluster::new(seed, NODES, shards, trace.clone()), Oracle::default());
-    let accounts = accounts::all(shards);
-    let sessions = Arc::new(AtomicU64::new(1));
+    trace.note(format_args!("{draw}"));
+    let (cluster, oracle) = (Cluster::new(seed, &draw, trace.clone()), Oracle::default());
+    let accounts = Arc::new(accounts::all(cluster.plan.shards));
+    let (bites, streams) = (Bites::default(), Arc::new(AtomicU64::new(1)));
+    let operator = Operator::new(cluster.clone(), bites.clone());
     let client = |number| {
         let around = (cluster.clone(), oracle.clone());
-        Client::new(seed, number, around, Arc::clone(&sessions))
+        let session = Session::new(seed, number, around, Arc::clone(&streams));
+        Client::new(session, draw.clone(), Arc::clone(&accounts))
     };
 
-    for id in cluster.ids() {
-        if let Err(why) = cluster.start(id).await {
-            oracle.accuses(why);
-        }
-    }
-    let mut first = client(CLIENTS);
-    if simulated::timeout(LIVENESS, first.open(&accounts)).await.is_none() {
-        oracle.accuses("liveness: no accounts in a new cluster".to_owned());
-    }
-
-    let until = simulated::elapsed().saturating_add(HARM);
-    let nemesis = Nemesis {
-        chance: Chance::of(seed, "nemesis"),
-        cluster: cluster.clone(),
-        oracle: oracle.clone(),
-        faults: Faults::default(),
-    };
-    let mut clients: Vec<Client> = (0..CLIENTS).map(client).collect();
-    let working = join_all(clients.iter_mut().map(|client| client.work(&accounts, until)));
-    let (faults, finished) = finish(nemesis.rage(until), working).await;
+    let mut first = client(draw.clients);
+    begin(&cluster, &oracle, &mut first).await;
+    simulated::spawn(operator.clone().work());
+    let until = simulated::elapsed().saturating_add(draw.harm());
+    let around = (cluster.clone(), oracle.clone());
+    let nemesis = Nemesis::new(seed, around, operator.clone(), bites.clone());
+    let mut clients: Vec<Client> = (0..draw.clients).map(client).collect();
+    let working = join_all(clients.iter_mut().map(|client| client.work(until)));
+    let finished = finish(nemesis.rage(&draw, until), working).await;
     if !finished {
         oracle.accuses("liveness: clients still wait for outcomes".to_owned());
     }
     if finished && simulated::timeout(LIVENESS, first.ask_again()).await.is_none() {
         oracle.accuses("liveness: what is known is not told again".to_owned());
     }
-    rest(&cluster, &oracle).await;
+    rest(&cluster, &oracle, &operator).await;
 
-    let view = View { cluster: &cluster, oracle: &oracle, accounts: &accounts };
+    let statements = statements(&cluster, &accounts).await;
+    let effects = Effects::of(&oracle.promises(), &accounts, cluster.plan.shards);
+    let view = View {
+        cluster: &cluster,
+        oracle: &oracle,
+        keepers: &operator.keepers(),
+        accounts: &accounts,
+        effects: effects.as_ref(),
+        statements: &statements,
+    };
     let broken = invariants::broken(&view);
-    note_end(&cluster, &accounts, &trace);
+    note_end(&cluster, &trace);
     let (trace, events) = trace.sum();
-    let (acknowledged, elapsed) = (oracle.counts(), simulated::elapsed());
-    Report { seed, broken, acknowledged, faults, trace, events, elapsed }
+    Report {
+        seed,
+        draw,
+        broken,
+        acknowledged: oracle.counts().0,
+        replayed: oracle.counts().1,
+        reads: u64::try_from(oracle.sights().len()).unwrap_or(u64::MAX),
+        leader_changes: cluster.plan.reigns.changes(),
+        bites: bites.counts(),
+        trace,
+        events,
+        elapsed: simulated::elapsed(),
+    }
+}
+
+/// Starts all nodes, and opens all accounts.
+async fn begin(cluster: &Cluster, oracle: &Oracle, first: &mut Client) {
+    for id in cluster.ids() {
+        if let Err(error) = cluster.start(id).await {
+            oracle.accuses(format!("node {id} does not open a new disk: {error}"));
+        }
+    }
+    if simulated::timeout(LIVENESS, first.open()).await.is_none() {
+        oracle.accuses("liveness: no accounts in a new cluster".to_owned());
+    }
 }
 
 /// Lets the clients work while harm is done, and for a while after that. Says whether they have finished.
 async fn finish(
-    harm: impl Future<Output = Faults> + Send,
+    harm: impl Future<Output = ()> + Send,
     working: impl Future<Output = Vec<()>> + Send,
-) -> (Faults, bool) {
+) -> bool {
     let (healed, told) = tokio::sync::oneshot::channel();
     let harm = async {
-        let faults = harm.await;
+        harm.await;
         // Nobody waits any more when the clients were faster.
         let _gone = healed.send(());
-        faults
     };
     let patience = async {
         let _healed = told.await;
@@ -143,18 +130,20 @@ async fn finish(
             () = patience => false,
         }
     };
-    join(harm, working).await
+    join(harm, working).await.1
 }
 
-/// Waits until nothing is on its way any more.
-async fn rest(cluster: &Cluster, oracle: &Oracle) {
+/// Waits until nothing is on its way any more, and the operator has nothing to do.
+async fn rest(cluster: &Cluster, oracle: &Oracle, operator: &Operator) {
     let resting = async {
-        while !invariants::is_at_rest(cluster) {
+        while !operator.is_done() || !invariants::is_at_rest(cluster, &operator.keepers()) {
             simulated::sleep(LOOK_EVERY).await;
         }
     };
     if simulated::timeout(LIVENESS, resting).await.is_none() {
-        oracle.accuses("liveness: the cluster does not come to rest".to_owned());
+        let is_done = operator.is_done();
+        let what = format!("liveness: the cluster does not come to rest (operator: {is_done})");
+        oracle.accuses(what);
     }
     for id in cluster.ids() {
         let Some(host) = cluster.host(id) else { continue };
@@ -167,13 +156,41 @@ async fn rest(cluster: &Cluster, oracle: &Oracle) {
     }
 }
 
+/// What each account's shard tells of it, oldest first.
+async fn statements(
+    cluster: &Cluster,
+    accounts: &[AccountId],
+) -> BTreeMap<AccountId, Vec<Posting>> {
+    let mut statements = BTreeMap::new();
+    for account in accounts {
+        let shard = cluster.plan.shards.shard(account.slot());
+        let Some((host, replica)) = cluster.leader(shard) else { continue };
+        let account = *account;
+        let reading = host.life.live(async move {
+            let mut lines: Vec<Posting> = Vec::new();
+            loop {
+                let before = lines.last().map(|line| line.key);
+                let page = replica.postings(account, before, PAGE).await.ok()?;
+                let is_last = page.len() < PAGE;
+                lines.extend(page);
+                if is_last {
+                    lines.reverse();
+                    return Some(lines);
+                }
+            }
+        });
+        let read = simulated::timeout(LIVENESS, reading).await.flatten();
+        statements.extend(read.map(|lines| (account, lines)));
+    }
+    statements
+}
+
 /// The ledgers as they are in the end are part of the trace.
-fn note_end(cluster: &Cluster, accounts: &[AccountId], trace: &Trace) {
+fn note_end(cluster: &Cluster, trace: &Trace) {
     for shard in cluster.plan.shards.groups() {
         for (node, replica) in cluster.replicas(shard) {
             let (index, digest) = replica.with_ledger(|ledger| (ledger.index(), ledger.digest()));
             trace.note(format_args!("shard {shard} on node {node}: {digest:032x} at {index}"));
         }
     }
-    trace.note(format_args!("{} accounts", accounts.len()));
 }

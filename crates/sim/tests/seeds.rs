@@ -3,46 +3,57 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sim::{Report, run};
+use sim::{Draw, Report, Summary, run};
 
 /// Seeds of each run of the tests; `make sim` runs more.
 const SEEDS: u64 = 24;
 
-/// Every seed that ever failed, one a line, and after it what was wrong.
+/// How many of them have to count: a seed may draw little harm, or harm that leaves little time for work.
+const COUNTED_MIN: u64 = 18;
+
+/// Every seed that ever failed, one a line: the seed, what it was drawn to be, and after a `#` what was wrong.
 const FAILED_ONCE: &str = include_str!("failed-once.txt");
 
-/// A run counts only when enough was asked and enough went wrong.
-fn check(report: &Report) {
-    assert!(report.broken.is_empty(), "{report}");
-    let (acknowledged, _) = report.acknowledged;
-    assert!(acknowledged >= 300, "hardly anything was done: {report}");
-    assert!(report.faults.kinds() >= 3, "hardly anything went wrong: {report}");
+/// Runs seeds on all processors: a run is one thread's.
+fn run_all(runs: &[(u64, Draw)]) -> Vec<Report> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicU64::new(0);
+    let work = || {
+        let mine = std::iter::from_fn(|| {
+            let at = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap();
+            runs.get(at).map(|(seed, draw)| run(*seed, draw, false))
+        });
+        mine.collect::<Vec<_>>()
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    })
 }
 
 #[test]
 fn seeds_hold() {
-    // A run is one thread's; several at a time keep all processors busy.
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicU64::new(1);
-    let work = || {
-        let seeds = std::iter::from_fn(|| {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            (seed <= SEEDS).then(|| run(seed, false))
-        });
-        seeds.inspect(check).any(|report| report.faults.bytes_lost > 0)
-    };
-    let has_lost = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap()).fold(false, |any, one| any | one)
-    });
-    assert!(has_lost, "no power cut took anything");
+    let runs: Vec<_> = (1..=SEEDS).map(|seed| (seed, Draw::of(seed))).collect();
+    let mut summary = Summary::default();
+    for report in run_all(&runs) {
+        assert!(report.broken.is_empty(), "{report}");
+        summary.add(&report);
+    }
+    assert!(summary.counted >= COUNTED_MIN, "hardly anything was proven: {summary}");
 }
 
 #[test]
 fn seeds_that_ever_failed_hold() {
-    for line in FAILED_ONCE.lines().filter(|line| !line.starts_with('#')) {
-        let seed = line.split_whitespace().next().expect("a seed begins the line");
-        check(&run(seed.parse().expect("a seed is a number"), false));
+    let lines = FAILED_ONCE.lines().filter(|line| !line.starts_with('#'));
+    let runs: Vec<_> = lines
+        .map(|line| {
+            let run = line.split('#').next().expect("a line has a beginning");
+            let (seed, draw) = run.trim().split_once(' ').expect("a seed, and its draw");
+            (seed.parse().expect("a seed"), draw.parse().expect("a draw"))
+        })
+        .collect();
+    for report in run_all(&runs) {
+        assert!(report.broken.is_empty(), "{report}");
     }
 }
 
@@ -55,6 +66,7 @@ fn the_same_seed_gives_the_same_trace_in_every_process() {
     let first = of_process();
     assert_eq!(first, of_process());
     // In a process that has run another seed before, it is the same still.
-    let _other = run(6, false);
-    assert_eq!(first.trim_end(), run(5, false).to_string());
+    let _other = run(6, &Draw::of(6), false);
+    let draw = Draw::of(5);
+    assert_eq!(first.trim_end(), format!("{draw}\n{}", run(5, &draw, false)));
 }

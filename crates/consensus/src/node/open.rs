@@ -78,6 +78,8 @@ pub struct Ground {
     pub roads: Roads,
     /// Where blocking work goes.
     pub offload: Offload,
+    /// Whether the disk has room for more. On a real disk the node finds out; a simulation says.
+    pub has_room: watch::Sender<bool>,
 }
 
 impl Ground {
@@ -108,7 +110,7 @@ impl Node {
         if !config.peers.contains_key(&config.node_id) {
             return Err(OpenError::NotAPeer(config.node_id));
         }
-        let Ground { log, is_new_log, disk_id, parts, clocks, roads, offload } = ground;
+        let Ground { log, is_new_log, disk_id, parts, clocks, roads, offload, has_room } = ground;
         let stop = StopSwitch::new();
         let watching = stop.clone();
         log.on_failure(Box::new(move |error| watching.stop(StopReason::Log(error.clone()))));
@@ -164,7 +166,7 @@ impl Node {
             offload,
             stop,
             going_down,
-            has_room: watch::Sender::new(true),
+            has_room,
             checkpoint_turns: Arc::new(Semaphore::new(1)),
             replicas: watch::Sender::default(),
             found: Mutex::new(found),
@@ -194,6 +196,7 @@ pub(super) fn ground(config: &NodeConfig, offload: Offload) -> Result<Ground, Op
         clocks: Arc::new(SystemClocks::default()),
         roads: Roads::grpc(config.tls.clone()),
         offload,
+        has_room: watch::Sender::new(true),
     })
 }
 

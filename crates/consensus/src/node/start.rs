@@ -99,7 +99,7 @@ impl Node {
 impl Site {
     fn watch_space(&self) {
         if self.offload == Offload::Inline {
-            // A simulated disk has room.
+            // Whoever simulates the disk says when it is full.
             return;
         }
         let dir = self.config.data_dir.clone();

@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    BATCH_LEN_MAX, GenerationReader, MemoryStore, PAGE_LEN_MAX, Page, RealFiles, SledStore,
-    StateStore, StoreError, sample::FileStore, sim_files::SimFiles,
+    BATCH_LEN_MAX, FileStore, GenerationReader, MemoryStore, PAGE_LEN_MAX, Page, RealFiles,
+    SledStore, StateStore, StoreError, sim_files::SimFiles,
 };
 
 #[test]

@@ -1,4 +1,4 @@
-//! Generations in memory, for the simulator and for tests.
+//! Generations in memory, for throw-away nodes and for tests.
 //!
 //! Clones share one map from path to pages, so a "node" that is started again finds what an earlier
 //! one sealed. Sealed pages count as synced: this backend loses nothing in a power cut.

@@ -23,6 +23,8 @@ mod cold;
 mod current;
 mod encoding;
 mod error;
+#[cfg(any(test, feature = "simulated"))]
+mod file_store;
 mod files;
 mod install;
 mod memory;
@@ -55,6 +57,8 @@ pub use checkpoints::{Checkpoints, Opened, Parts, PassedOver, Published};
 pub use cold::Cold;
 pub use current::{Checkpoint, META_LEN_MAX, PagesFacts};
 pub use error::StoreError;
+#[cfg(any(test, feature = "simulated"))]
+pub use file_store::FileStore;
 pub(crate) use files::read_through;
 pub use files::{Entry, FileReader, FileWriter, Files, RealFiles};
 pub use install::{Install, Wanted};

@@ -10,9 +10,9 @@ use std::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    Checkpoint, Checkpoints, Cold, FileReader, FilterItem, GenerationReader, GenerationWriter,
-    Interval, LogIndex, LogTimeMs, MemoryStore, Opened, Page, Pages, Parts, Published, StateStore,
-    StoreError, Summary, encoding, files, sim_files::SimFiles, state_store,
+    Checkpoint, Checkpoints, Cold, FileStore, FilterItem, Interval, LogIndex, LogTimeMs,
+    MemoryStore, Opened, Pages, Parts, Published, StoreError, Summary, encoding,
+    sim_files::SimFiles,
 };
 
 pub(super) type Records = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -138,92 +138,4 @@ pub(super) fn all_of(cold: &Cold) -> Records {
         }
     }
     all
-}
-
-/// A backend whose every byte passes through [`SimFiles`], so that power cuts reach generations too.
-#[derive(Clone, Debug)]
-pub(super) struct FileStore(pub(super) SimFiles);
-
-struct FileStoreWriter {
-    files: SimFiles,
-    path: PathBuf,
-    file: Box<dyn super::FileWriter>,
-    sum: u128,
-}
-
-struct FileStoreReader(Records);
-
-impl StateStore for FileStore {
-    fn create(&self, path: &Path) -> Result<Box<dyn GenerationWriter>, StoreError> {
-        use super::Files as _;
-        self.remove(path)?;
-        self.0.create_dir(path)?;
-        let file = self.0.create(&path.join("pages"))?;
-        let (files, path) = (self.0.clone(), path.to_path_buf());
-        Ok(Box::new(FileStoreWriter { files, path, file, sum: 1 }))
-    }
-
-    fn open(&self, path: &Path, seal: u128) -> Result<Box<dyn GenerationReader>, StoreError> {
-        use super::Files as _;
-        let corrupt = || StoreError::Corrupt { path: path.into(), offset: 0, what: "the seal" };
-        let mut bytes = Vec::new();
-        let file = self.0.open(&path.join("pages")).map_err(|_| corrupt())?;
-        files::read_through(&*file as &dyn FileReader, |piece| bytes.extend_from_slice(piece))?;
-        let (mut rest, mut pages, mut sum) = (bytes.as_slice(), Records::new(), 1);
-        while !rest.is_empty() {
-            let mut part = || {
-                let len = encoding::take_varint(&mut rest)?;
-                encoding::take(&mut rest, len).map(<[u8]>::to_vec)
-            };
-            let (Some(key), Some(value)) = (part(), part()) else {
-                return Err(corrupt());
-            };
-            sum = encoding::record_sum(&key, &value).wrapping_add(sum);
-            pages.insert(key, value);
-        }
-        if sum == seal { Ok(Box::new(FileStoreReader(pages))) } else { Err(corrupt()) }
-    }
-
-    fn remove(&self, path: &Path) -> Result<(), StoreError> {
-        files::remove_tree(&self.0, path)
-    }
-
-    fn list(&self, dir: &Path) -> Result<Vec<String>, StoreError> {
-        use super::Files as _;
-        let inside = self.0.list(dir)?.into_iter().filter(|entry| entry.is_dir);
-        Ok(inside.map(|entry| entry.name).collect())
-    }
-}
-
-impl GenerationWriter for FileStoreWriter {
-    fn put(&mut self, batch: &[Page]) -> Result<(), StoreError> {
-        state_store::check_batch(batch)?;
-        let mut bytes = Vec::new();
-        for (key, value) in batch {
-            for part in [key, value] {
-                encoding::put_varint(&mut bytes, part.len() as u64);
-                bytes.extend_from_slice(part);
-            }
-            self.sum = self.sum.wrapping_add(encoding::record_sum(key, value));
-        }
-        self.file.write(&bytes)
-    }
-
-    fn finish(mut self: Box<Self>) -> Result<u128, StoreError> {
-        use super::Files as _;
-        self.file.sync()?;
-        self.files.sync_dir(&self.path)?;
-        Ok(self.sum)
-    }
-}
-
-impl GenerationReader for FileStoreReader {
-    fn scan<'a>(&'a self, from: &[u8]) -> Box<dyn Iterator<Item = Result<Page, StoreError>> + 'a> {
-        let pages = self.0.range(from.to_vec()..);
-        Box::new(pages.map(|(key, value)| Ok((key.clone(), value.clone()))))
-    }
-
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.0.get(key).cloned())
-    }
 }

@@ -6,7 +6,7 @@
 //! directory was synced, bytes once their file was; of the rest, [`Lost`] chooses.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
@@ -104,6 +104,22 @@ impl SimFiles {
         self.disk().fault = Some((op, fault));
     }
 
+    /// An independent copy, as it stands.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let mut disk = self.disk().clone();
+        disk.forget_unnamed();
+        Self(Arc::new(Mutex::new(disk)))
+    }
+
+    /// The disk as the next process finds it, when only the process has died: no fault is set any more.
+    #[must_use]
+    pub fn kill(&self) -> Self {
+        let files = self.fork();
+        files.disk().fault = None;
+        files
+    }
+
     /// The disk as it is found after the power came back.
     pub fn after_power_cut(&self, lost: Lost) -> Self {
         let disk = self.disk().clone();
@@ -130,7 +146,9 @@ impl SimFiles {
             inodes.map(|bytes| Inode { synced_len: bytes.len(), bytes, unsynced: Vec::new() });
         let inodes = inodes.collect();
         let lasting = names.clone();
-        Self(Arc::new(Mutex::new(Disk { inodes, names, lasting, ..Disk::default() })))
+        let mut disk = Disk { inodes, names, lasting, ..Disk::default() };
+        disk.forget_unnamed();
+        Self(Arc::new(Mutex::new(disk)))
     }
 
     /// Changes one bit of a file's lasting bytes.
@@ -194,6 +212,25 @@ impl SimFiles {
             return Err(files::io("open", path)(io::ErrorKind::IsADirectory.into()));
         };
         Ok(Box::new(SimFile { disk: self.clone(), inode, path: path.to_path_buf() }))
+    }
+}
+
+impl Disk {
+    /// Lets go of the bytes of files that no name leads to any more, whatever becomes of the power.
+    fn forget_unnamed(&mut self) {
+        let changed = self.pending.iter().flatten().filter_map(|(_, node)| node.as_ref());
+        let named = self.names.values().chain(self.lasting.values()).chain(changed);
+        let named: BTreeSet<usize> = named
+            .filter_map(|node| match node {
+                Node::File(inode) => Some(*inode),
+                Node::Dir => None,
+            })
+            .collect();
+        for (inode, file) in self.inodes.iter_mut().enumerate() {
+            if !named.contains(&inode) {
+                *file = Inode::default();
+            }
+        }
     }
 }
 

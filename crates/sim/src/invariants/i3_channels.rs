@@ -17,15 +17,14 @@ pub(super) fn check(view: &View<'_>) -> Vec<String> {
 fn left(cluster: &Cluster) -> Vec<String> {
     let shards = cluster.plan.shards;
     let mut left = Vec::new();
-    for shard in shards.groups() {
-        for peer in shards.groups().filter(|peer| *peer != shard) {
+    for peer in shards.groups() {
+        let Some((_, there)) = cluster.replicas(peer).into_iter().next() else {
+            left.push(format!("nobody keeps shard {peer}"));
+            continue;
+        };
+        for shard in shards.groups().filter(|shard| *shard != peer) {
+            let applied = there.with_ledger(|ledger| ledger.inbox(shard));
             for (node, replica) in cluster.replicas(shard) {
-                let Some(there) = cluster.host(node).and_then(|host| host.node.replica(peer))
-                else {
-                    left.push(format!("shard {peer} does not run on node {node}"));
-                    continue;
-                };
-                let applied = there.with_ledger(|ledger| ledger.inbox(shard));
                 let (messages, unsettled) = replica.with_ledger(|ledger| {
                     (ledger.outbox(peer, applied).count(), ledger.unsettled(peer))
                 });

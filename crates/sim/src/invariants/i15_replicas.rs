@@ -1,6 +1,8 @@
-//! I15: replicas' digests are equal at equal index; and at rest, their indexes are.
+//! I15: replicas' digests are equal at equal index; and at rest, their indexes are, and they are where they belong.
 
-use super::View;
+use std::collections::BTreeSet;
+
+use super::{Keepers, View};
 use crate::cluster::Cluster;
 
 /// Where the replicas of a shard stand: node, index, digest.
@@ -13,21 +15,24 @@ fn standing(cluster: &Cluster, shard: u16) -> Vec<(u64, u64, u128)> {
     stands.collect()
 }
 
-pub(super) fn are_level(cluster: &Cluster) -> bool {
-    cluster.plan.shards.groups().all(|shard| {
-        let stand = standing(cluster, shard);
-        let first = stand.first().map(|(_, index, _)| *index);
-        stand.len() == cluster.ids().len()
-            && stand.iter().all(|(_, index, _)| Some(*index) == first)
+pub(super) fn are_level(cluster: &Cluster, keepers: &Keepers) -> bool {
+    keepers.iter().all(|(shard, keepers)| {
+        let replicas = cluster.replicas(*shard);
+        let mut indexes =
+            replicas.iter().map(|(_, replica)| replica.with_ledger(ledger::Ledger::index));
+        let first = indexes.next();
+        let keep: BTreeSet<u64> = replicas.iter().map(|(node, _)| *node).collect();
+        keep == *keepers && indexes.all(|index| Some(index) == first)
     })
 }
 
 pub(super) fn check(view: &View<'_>) -> Vec<String> {
     let mut broken = Vec::new();
-    for shard in view.cluster.plan.shards.groups() {
-        let stand = standing(view.cluster, shard);
-        if stand.len() != view.cluster.ids().len() {
-            broken.push(format!("shard {shard} has {} replicas", stand.len()));
+    for (shard, keepers) in view.keepers {
+        let stand = standing(view.cluster, *shard);
+        let keep: BTreeSet<u64> = stand.iter().map(|(node, _, _)| *node).collect();
+        if keep != *keepers {
+            broken.push(format!("shard {shard} is kept by {keep:?}, not by {keepers:?}"));
         }
         for pair in stand.windows(2) {
             if let [(one, index, digest), (other, its_index, its_digest)] = pair
