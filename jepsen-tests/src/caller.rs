@@ -21,8 +21,8 @@ use crate::history::{
 /// that some are left without an answer.
 const REQUEST_MAX: Duration = Duration::from_millis(2_500);
 
-/// How long it waits for what it reads: longer than any pause, so that what a paused leader says late is heard.
-const READ_MAX: Duration = Duration::from_secs(8);
+/// How long it waits for what it reads: as long as a pause, so that what a paused leader says late is heard.
+const READ_MAX: Duration = Duration::from_secs(5);
 
 /// Lines of a page.
 const PAGE: u32 = 1_000;
@@ -166,7 +166,10 @@ pub(crate) async fn carry_out(
         Call::Lookup { id } => {
             let (subject, operation) = subject(&book.borrow(), of.get(id))?;
             let key = book.borrow_mut().key(id);
-            client.outcome(subject, operation, &key).await.map(|posted| Answer::Lookup(done(&posted)))
+            client
+                .outcome(subject, operation, &key)
+                .await
+                .map(|posted| Answer::Lookup(done(&posted)))
         }
         Call::Transfer { .. }
         | Call::Hold { .. }
@@ -226,9 +229,7 @@ fn done(posted: &Posted) -> Done {
 /// What a key's request was about.
 fn subject(book: &Book, call: Option<&Call>) -> anyhow::Result<(Subject, Operation)> {
     Ok(match call.context("a key is looked up that nobody used")? {
-        Call::Transfer { from, .. } => {
-            (Subject::Account(book.account(from)?), Operation::Transfer)
-        }
+        Call::Transfer { from, .. } => (Subject::Account(book.account(from)?), Operation::Transfer),
         Call::Hold { from, .. } => (Subject::Account(book.account(from)?), Operation::Hold),
         Call::Post { hold, .. } => (Subject::Hold(book.hold(hold)?), Operation::Post),
         Call::Void { hold, .. } => (Subject::Hold(book.hold(hold)?), Operation::Void),
@@ -339,7 +340,12 @@ fn line_seen(book: &Book, line: &Posting) -> StatementLine {
 ///
 /// # Errors
 /// When it cannot be opened.
-pub(crate) async fn open(client: &Client, book: &RefCell<Book>, name: &str, opening: i64) -> anyhow::Result<()> {
+pub(crate) async fn open(
+    client: &Client,
+    book: &RefCell<Book>,
+    name: &str,
+    opening: i64,
+) -> anyhow::Result<()> {
     let request = Request::open_account(Currency::CNY).with_opening(money(opening)?.amount);
     let request = request.with_owner(format!("owner of {name}"));
     let client = client.clone().with_timeout(Duration::from_secs(30));

@@ -87,7 +87,7 @@ struct Around {
     #[arg(long, default_value_t = 160)]
     rate: u64,
     /// Callers
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=256))]
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=256))]
     callers: u64,
     /// Nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(3..=9))]
@@ -137,12 +137,10 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
         Command::Matrix { rounds, duration, around } => {
             in_hub(around, |around, net| matrix(*rounds, *duration, around, net))
         }
-        Command::LeaderKill { times, around } => {
-            in_hub(around, |around, net| {
-                let wanted = wanted(around, net, "leader-kill")?;
-                block_on(kills::run(&wanted, *times, &say))
-            })
-        }
+        Command::LeaderKill { times, around } => in_hub(around, |around, net| {
+            let wanted = wanted(around, net, "leader-kill")?;
+            block_on(kills::run(&wanted, *times, &say))
+        }),
     }
 }
 
@@ -159,7 +157,9 @@ fn in_hub(
         return go(around, Some(net));
     }
     if let Some(why) = net::obstacle() {
-        say(&format!("hosts: processes on loopback, because {why}; faults of the net cannot be had"));
+        say(&format!(
+            "hosts: processes on loopback, because {why}; faults of the net cannot be had"
+        ));
         return go(around, None);
     }
     match Net::make() {
@@ -201,7 +201,12 @@ fn short(around: &Around, net: Option<Net>) -> anyhow::Result<u8> {
     worst(exits)
 }
 
-fn matrix(rounds: u64, duration: Duration, around: &Around, net: Option<Net>) -> anyhow::Result<u8> {
+fn matrix(
+    rounds: u64,
+    duration: Duration,
+    around: &Around,
+    net: Option<Net>,
+) -> anyhow::Result<u8> {
     let sets: Vec<Vec<Workload>> = vec![
         vec![Workload::Bank, Workload::Reads],
         vec![Workload::Storm, Workload::Bank],
@@ -389,7 +394,8 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-        let line = ["jepsen", "run", "--workload", "w1,w2", "--fault", "n2,n4", "--duration", "30s"];
+        let line =
+            ["jepsen", "run", "--workload", "w1,w2", "--fault", "n2,n4", "--duration", "30s"];
         let Command::Run(run) = Cli::try_parse_from(line).unwrap().command else { panic!() };
         assert_eq!((run.workload.len(), run.fault.len()), (2, 2));
         assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1_500)));

@@ -131,6 +131,24 @@ impl Call {
         }
     }
 
+    /// Whose money a call sets aside.
+    pub(crate) fn holder(&self) -> Option<&str> {
+        match self {
+            Self::Hold { from, .. } => Some(from),
+            Self::Transfer { .. }
+            | Self::Post { .. }
+            | Self::Void { .. }
+            | Self::Freeze { .. }
+            | Self::Unfreeze { .. }
+            | Self::Lookup { .. }
+            | Self::Read { .. }
+            | Self::ReadStale { .. }
+            | Self::ReadHold { .. }
+            | Self::Statement { .. }
+            | Self::ReadAll => None,
+        }
+    }
+
     /// The key of a call that may change something.
     pub(crate) fn id(&self) -> Option<&str> {
         match self {
@@ -603,10 +621,8 @@ mod tests {
             Event::Invoke { process: 3, time: 9, index: 2, call: Call::ReadAll },
             Event::Info { process: 3, time: 9, index: 3, f: "read-all".into(), error: "-".into() },
         ];
-        let text: String = events
-            .iter()
-            .map(|event| serde_json::to_string(event).unwrap() + "\n")
-            .collect();
+        let text: String =
+            events.iter().map(|event| serde_json::to_string(event).unwrap() + "\n").collect();
         assert!(text.contains(r#""f":"transfer","value":{"id":"t1""#), "{text}");
         assert_eq!(read(text.as_bytes()).unwrap(), events);
         let history = History::of(&events).unwrap();

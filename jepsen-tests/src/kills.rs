@@ -74,7 +74,8 @@ pub(crate) async fn run(wanted: &Wanted, times: u64, say: &impl Fn(&str)) -> any
     let numbers = Rc::new(Cell::new(0_u64));
     LocalSet::new()
         .run_until(async {
-            let load = tokio::task::spawn_local(load(client.clone(), book.clone(), numbers.clone()));
+            let load =
+                tokio::task::spawn_local(load(client.clone(), book.clone(), numbers.clone()));
             for time in 0..times {
                 let shard = u16::try_from(time.checked_rem(4).unwrap_or(0))?;
                 let kill = kill(&cluster, &clients, &book, (shard, &numbers)).await?;
@@ -97,7 +98,9 @@ pub(crate) async fn run(wanted: &Wanted, times: u64, say: &impl Fn(&str)) -> any
     let ok = p99_ms <= P99_MAX_MS;
     let report = Report { times, p50_ms, p99_ms, max_ms, bar_p99_ms: P99_MAX_MS, ok, each };
     std::fs::write(wanted.out.join("leader-kills.json"), serde_json::to_string_pretty(&report)?)?;
-    say(&format!("{times} leaders killed: next success after p50 {p50_ms} ms, p99 {p99_ms} ms, at most {max_ms} ms"));
+    say(&format!(
+        "{times} leaders killed: next success after p50 {p50_ms} ms, p99 {p99_ms} ms, at most {max_ms} ms"
+    ));
     Ok(u8::from(!ok))
 }
 
@@ -137,7 +140,11 @@ async fn kill(
 }
 
 /// Transfers among all accounts, all the time.
-async fn load(client: Client, book: Rc<RefCell<Book>>, numbers: Rc<Cell<u64>>) -> anyhow::Result<()> {
+async fn load(
+    client: Client,
+    book: Rc<RefCell<Book>>,
+    numbers: Rc<Cell<u64>>,
+) -> anyhow::Result<()> {
     let mut generator = crate::workload::Generator::new(&[crate::workload::Workload::Bank], 1);
     loop {
         let id = format!("t{}", numbers.replace(numbers.get().saturating_add(1)));

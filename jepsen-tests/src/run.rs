@@ -139,10 +139,8 @@ pub(crate) async fn run(wanted: &Wanted) -> anyhow::Result<Vec<Event>> {
     let book = RefCell::new(Book::default());
     let first = clients.first().context("a cluster has a gateway")?;
     let accounts = wallets();
-    try_join_all(
-        accounts.iter().map(|(name, opening)| caller::open(first, &book, name, *opening)),
-    )
-    .await?;
+    try_join_all(accounts.iter().map(|(name, opening)| caller::open(first, &book, name, *opening)))
+        .await?;
     let recorder = Recorder::create(&wanted.out.join("history.jsonl"))?;
     recorder.put(Event::Meta(wanted.meta(&faults)))?;
     let shared = Rc::new(Shared {
@@ -166,7 +164,12 @@ pub(crate) async fn run(wanted: &Wanted) -> anyhow::Result<Vec<Event>> {
 }
 
 impl Shared {
-    async fn go(self: Rc<Self>, wanted: &Wanted, faults: &[Fault], cluster: &Cluster) -> anyhow::Result<()> {
+    async fn go(
+        self: Rc<Self>,
+        wanted: &Wanted,
+        faults: &[Fault],
+        cluster: &Cluster,
+    ) -> anyhow::Result<()> {
         // The first picture tells which shard has which account.
         self.call(0, 0, &Call::ReadAll).await?;
         anyhow::ensure!(self.book.borrow().shards() >= 3, "the accounts are on too few shards");
@@ -199,14 +202,20 @@ impl Shared {
     /// Asks for one thing after the other; what nobody answered, again, until somebody does.
     async fn caller(self: Rc<Self>, number: u64) -> anyhow::Result<()> {
         let (mut process, mut gateway) = (number, usize::try_from(number)?);
+        // A call that nobody answered at first: it may have been carried out, whatever is said of a later copy.
         let mut unanswered: Option<Call> = None;
+        let mut began = Instant::now();
         loop {
+            let is_copy = unanswered.is_some();
             let call = match unanswered.take() {
                 Some(call) => call,
                 None if self.over.get() => return Ok(()),
                 None => {
                     let pause = self.generator.borrow_mut().pause_ms(self.callers, self.rate);
-                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                    // What the last call took is part of the pause, so that a slow answer does not make a slow caller.
+                    let pause = Duration::from_millis(pause).saturating_sub(began.elapsed());
+                    tokio::time::sleep(pause).await;
+                    began = Instant::now();
                     self.generator.borrow_mut().next()
                 }
             };
@@ -221,7 +230,11 @@ impl Shared {
                     gateway = gateway.saturating_add(1);
                 }
                 End::Fail(Refusal { rejected: false, .. }, code) => {
-                    self.undone.borrow_mut().extend(call.id().map(str::to_owned));
+                    if is_copy {
+                        unanswered = Some(call);
+                    } else {
+                        self.undone.borrow_mut().extend(call.id().map(str::to_owned));
+                    }
                     if code == "no_answer" {
                         gateway = gateway.saturating_add(1);
                     }
@@ -275,7 +288,10 @@ impl Shared {
     }
 
     /// Waits until every caller has its answers, and reads the end, at every gateway.
-    async fn finish(self: Rc<Self>, callers: Vec<JoinHandle<anyhow::Result<()>>>) -> anyhow::Result<()> {
+    async fn finish(
+        self: Rc<Self>,
+        callers: Vec<JoinHandle<anyhow::Result<()>>>,
+    ) -> anyhow::Result<()> {
         for caller in callers {
             caller.await??;
         }

@@ -13,6 +13,9 @@ const ACKNOWLEDGED_PERCENT: u64 = 30;
 /// Of each kind of call, so many must have been acknowledged in half a minute; in less time, fewer.
 const EACH_MIN: u64 = 100;
 
+/// Of whole pictures, so many: each stops for a cut of all shards, and gateways take one after the other.
+const PICTURES_MIN: u64 = 10;
+
 /// Half a minute, in milliseconds.
 const FULL_MS: u64 = 30_000;
 
@@ -61,11 +64,12 @@ pub(crate) fn reasons(history: &History) -> Vec<String> {
         reasons.push(format!("of {all} writes only {done} were acknowledged"));
     }
     let part = history.meta.duration_ms.min(FULL_MS);
-    let least = EACH_MIN.saturating_mul(part).checked_div(FULL_MS).unwrap_or(EACH_MIN).max(1);
     let workloads: Vec<Workload> =
         history.meta.workloads.iter().filter_map(|name| name.parse().ok()).collect();
     for kind in kinds(&workloads) {
         let ok = counts.get(kind).map_or(0, |count| count.ok);
+        let full = if kind == "read-all" { PICTURES_MIN } else { EACH_MIN };
+        let least = full.saturating_mul(part).checked_div(FULL_MS).unwrap_or(full).max(1);
         if ok < least {
             reasons.push(format!("{ok} of {kind} were acknowledged; a run needs {least}"));
         }

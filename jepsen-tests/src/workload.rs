@@ -91,11 +91,13 @@ impl Workload {
         match self {
             Self::Bank => &[(Kind::Transfer, 10)],
             Self::Storm => &[(Kind::Copy, 12)],
-            Self::Holds => &[(Kind::Hold, 6), (Kind::Post, 5), (Kind::Void, 3), (Kind::ReadHold, 4)],
-            Self::Reads => &[(Kind::Read, 12), (Kind::ReadStale, 4), (Kind::Transfer, 6)],
+            Self::Holds => {
+                &[(Kind::Hold, 10), (Kind::Post, 10), (Kind::Void, 9), (Kind::ReadHold, 5)]
+            }
+            Self::Reads => &[(Kind::Read, 12), (Kind::ReadStale, 8), (Kind::Transfer, 6)],
             Self::Statements => &[(Kind::Statement, 4), (Kind::Transfer, 6)],
             Self::Hot => &[(Kind::Hot, 10), (Kind::ReadHot, 4)],
-            Self::Admin => &[(Kind::Freeze, 2), (Kind::Unfreeze, 2), (Kind::Transfer, 6)],
+            Self::Admin => &[(Kind::Freeze, 5), (Kind::Unfreeze, 5), (Kind::Transfer, 6)],
         }
     }
 }
@@ -235,7 +237,7 @@ impl Generator {
     fn hold(&mut self) -> Call {
         let (from, to) = (self.one_of("h", HOLDING), self.one_of("a", BANK));
         let amount = self.rng.random_range(1..=AMOUNT_MAX / 8);
-        let ttl_ms = self.rng.random_range(200..8_000);
+        let ttl_ms = self.rng.random_range(500..20_000);
         Call::Hold { id: self.id("h"), from, to, amount, ttl_ms }
     }
 
@@ -291,7 +293,8 @@ impl Generator {
 /// Every wallet, with what it begins with.
 pub(crate) fn wallets() -> BTreeMap<String, i64> {
     let parts = [("a", BANK), ("h", HOLDING), ("f", FREEZING)];
-    let many = parts.into_iter().flat_map(|(part, many)| (0..many).map(move |n| format!("{part}{n}")));
+    let many =
+        parts.into_iter().flat_map(|(part, many)| (0..many).map(move |n| format!("{part}{n}")));
     many.chain(["hot".to_owned()]).map(|name| (name, OPENING)).collect()
 }
 

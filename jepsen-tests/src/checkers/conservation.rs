@@ -36,8 +36,9 @@ pub(super) fn check(history: &History) -> Verdict {
     }
     if history.phase("final").is_some() {
         let last = history.last_statements();
-        let balance =
-            |account: &String| Some(last.get(account.as_str())?.last().map_or(0, |line| line.balance));
+        let balance = |account: &String| {
+            Some(last.get(account.as_str())?.last().map_or(0, |line| line.balance))
+        };
         let all: Option<Vec<i64>> = history.meta.accounts.keys().map(balance).collect();
         match all {
             Some(all) => {

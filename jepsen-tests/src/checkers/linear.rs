@@ -69,7 +69,9 @@ fn loose(history: &History) -> BTreeSet<&str> {
 
 fn line(history: &History, index: u64) -> String {
     let op = history.ops.iter().find(|op| op.index == index);
-    op.map_or_else(String::new, |op| format!("{:?} by process {}: {:?}", op.call, op.process, op.end))
+    op.map_or_else(String::new, |op| {
+        format!("{:?} by process {}: {:?}", op.call, op.process, op.end)
+    })
 }
 
 /// Everything that was done to an account or told of it.
@@ -132,9 +134,8 @@ fn moved<'a>(body: &[&'a Op], holds: &BTreeMap<&str, (&'a str, &'a str)>) -> Vec
     };
     let began = body.iter().map(|op| op.began).min().unwrap_or(0);
     let index = first.index;
-    let ended = |told: &dyn Fn(&Op) -> bool| {
-        body.iter().filter(|op| told(op)).map(|op| op.ended).min()
-    };
+    let ended =
+        |told: &dyn Fn(&Op) -> bool| body.iter().filter(|op| told(op)).map(|op| op.ended).min();
     let (debit, credit) = (Act::Add(amount.saturating_neg()), Act::Add(amount));
     if let Some(ended) = ended(&|op| op.done().is_some()) {
         let step = |act| Step { began, ended, act, index };

@@ -89,7 +89,10 @@ fn look_up(history: &History, keys: &BTreeMap<&str, Vec<&Op>>, verdict: &mut Ver
         let nothing = hope.clone().all(|op| matches!(op.end, End::Fail(..)));
         let (done, rejected) = (op.done().is_some(), op.rejection().is_some());
         verdict.expect(!(nothing && (done || rejected)), || {
-            format!("{id}: its callers heard that nothing was done, and something was: {:?}", op.end)
+            format!(
+                "{id}: its callers heard that nothing was done, and something was: {:?}",
+                op.end
+            )
         });
     }
 }
@@ -98,11 +101,7 @@ fn look_up(history: &History, keys: &BTreeMap<&str, Vec<&Op>>, verdict: &mut Ver
 type Movement<'a> = (&'a str, &'a str, i64, &'a str);
 
 /// Compares what callers were told with the statements.
-fn effects<'a>(
-    history: &'a History,
-    settled: &BTreeMap<&str, Settled<'a>>,
-    verdict: &mut Verdict,
-) {
+fn effects<'a>(history: &'a History, settled: &BTreeMap<&str, Settled<'a>>, verdict: &mut Verdict) {
     let holds: BTreeMap<&str, (&str, &str)> = history
         .ops
         .iter()
@@ -197,7 +196,9 @@ fn compare<'a>(
                 LineKind::Transfer | LineKind::Post | LineKind::Reversal => {
                     let of = (transfer, *account, line.amount, line.counter.as_str());
                     verdict.expect(wanted.remove(&of).is_some(), || {
-                        format!("{account} has a movement that nobody was told of, or twice: {line:?}")
+                        format!(
+                            "{account} has a movement that nobody was told of, or twice: {line:?}"
+                        )
                     });
                 }
             }

@@ -54,9 +54,8 @@ fn one_value<'a>(
     versions: &mut BTreeMap<(&'a str, u64), (i64, u64)>,
     verdict: &mut Verdict,
 ) {
-    let (posted, index) = *versions
-        .entry((&seen.account, seen.version))
-        .or_insert((seen.posted, op.index));
+    let (posted, index) =
+        *versions.entry((&seen.account, seen.version)).or_insert((seen.posted, op.index));
     verdict.expect(posted == seen.posted, || {
         let (account, version, other, now) = (&seen.account, seen.version, seen.posted, op.index);
         format!("{account} has {posted} in version {version} at line {index}, and {other} at {now}")
@@ -65,7 +64,8 @@ fn one_value<'a>(
 
 /// Of two readings, one after the other, the second shows no older version.
 fn not_older(account: &str, mut seen: Vec<(&Op, u64)>, verdict: &mut Verdict) {
-    let mut ended: Vec<(u64, u64)> = seen.iter().map(|(op, version)| (op.ended, *version)).collect();
+    let mut ended: Vec<(u64, u64)> =
+        seen.iter().map(|(op, version)| (op.ended, *version)).collect();
     ended.sort_unstable();
     seen.sort_by_key(|(op, _)| op.began);
     let mut ended = ended.into_iter().peekable();

@@ -15,10 +15,13 @@ struct Reading<'a> {
 }
 
 pub(super) fn check(history: &History) -> Verdict {
-    let mut verdict = Verdict::new("statements", "statements only grow, and hold what was acknowledged");
+    let mut verdict =
+        Verdict::new("statements", "statements only grow, and hold what was acknowledged");
     let mut readings: BTreeMap<&str, Vec<Reading<'_>>> = BTreeMap::new();
     for op in &history.ops {
-        if let (Call::Statement { account }, End::Ok(Answer::Statement(lines))) = (&op.call, &op.end) {
+        if let (Call::Statement { account }, End::Ok(Answer::Statement(lines))) =
+            (&op.call, &op.end)
+        {
             readings.entry(account).or_default().push(Reading { op, lines });
         }
     }
@@ -42,9 +45,10 @@ fn one(account: &str, Reading { op, lines }: &Reading<'_>, verdict: &mut Verdict
         verdict.expect(line.balance == balance && balance >= 0, || {
             format!("line {index}: {account} should have {balance} after {line:?}")
         });
-        verdict.expect(seen.insert((&line.transfer, line.leg, line.amount > 0, line.kind as u8)), || {
-            format!("line {index}: {account} has {} twice", line.transfer)
-        });
+        verdict.expect(
+            seen.insert((&line.transfer, line.leg, line.amount > 0, line.kind as u8)),
+            || format!("line {index}: {account} has {} twice", line.transfer),
+        );
         verdict.expect(line.at_ms >= at_ms, || {
             format!("line {index}: log time of {account} runs back at {}", line.transfer)
         });

@@ -19,6 +19,9 @@ use super::process::Process;
 /// How long a cluster may take until every shard is led.
 const READY_MAX: Duration = Duration::from_secs(120);
 
+/// How long a shard may be without a leader until it is not looked for any more.
+const ELECTED_MAX: Duration = Duration::from_secs(15);
+
 /// How often it is asked.
 const READY_LOOK: Duration = Duration::from_millis(200);
 
@@ -276,11 +279,21 @@ impl Cluster {
         Ok(serde_json::from_str(&said)?)
     }
 
-    /// Who leads a shard.
+    /// Who leads a shard, once somebody does.
+    ///
+    /// # Errors
+    /// When nobody does for long.
     pub(crate) async fn leader(&self, shard: u16) -> anyhow::Result<u64> {
-        let status = self.status().await?;
-        let found = status.shards.iter().find(|at| at.shard == shard);
-        found.and_then(|at| at.leader).context("nobody leads")
+        let began = Instant::now();
+        loop {
+            let status = self.status().await?;
+            let found = status.shards.iter().find(|at| at.shard == shard);
+            if let Some(leader) = found.and_then(|at| at.leader) {
+                return Ok(leader);
+            }
+            anyhow::ensure!(began.elapsed() < ELECTED_MAX, "nobody leads shard {shard}");
+            tokio::time::sleep(READY_LOOK).await;
+        }
     }
 
     /// Runs `paycore cluster …`.
@@ -321,7 +334,9 @@ impl Cluster {
         let died = processes.iter_mut().flat_map(|(role, process)| {
             let log = process.log().display().to_string();
             let deaths = process.deaths().iter();
-            deaths.map(|how| format!("{role} ended by itself: {how}; see {log}")).collect::<Vec<_>>()
+            deaths
+                .map(|how| format!("{role} ended by itself: {how}; see {log}"))
+                .collect::<Vec<_>>()
         });
         died.collect()
     }

@@ -220,8 +220,7 @@ fn remove_all(which: &dyn Fn(&str) -> bool) {
 /// Why namespaces cannot be had, in words; `None` when they can.
 pub(crate) fn obstacle() -> Option<String> {
     let tools = ["ip", "iptables", "tc"];
-    let missing: Vec<&str> =
-        tools.into_iter().filter(|tool| !works(&["which", tool])).collect();
+    let missing: Vec<&str> = tools.into_iter().filter(|tool| !works(&["which", tool])).collect();
     if !missing.is_empty() {
         return Some(format!("no {} here", missing.join(", ")));
     }

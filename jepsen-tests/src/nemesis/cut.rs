@@ -20,7 +20,11 @@ const FLAP: Duration = Duration::from_millis(400);
 type Cuts = BTreeSet<(Role, Role)>;
 
 impl Nemesis<'_> {
-    pub(super) async fn trouble_the_net(&mut self, fault: Fault, stays: Duration) -> anyhow::Result<Bite> {
+    pub(super) async fn trouble_the_net(
+        &mut self,
+        fault: Fault,
+        stays: Duration,
+    ) -> anyhow::Result<Bite> {
         let net = self.cluster.plan().net.clone().context("there are no namespaces")?;
         let cuts = self.cuts(fault).await?;
         let done = match fault {

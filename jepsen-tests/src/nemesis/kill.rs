@@ -12,7 +12,11 @@ use crate::hosts::process::Process;
 const DEAD_PART: u32 = 2;
 
 impl Nemesis<'_> {
-    pub(super) async fn kill_nodes(&mut self, many: usize, stays: Duration) -> anyhow::Result<Bite> {
+    pub(super) async fn kill_nodes(
+        &mut self,
+        many: usize,
+        stays: Duration,
+    ) -> anyhow::Result<Bite> {
         let mut nodes = self.cluster.nodes();
         while nodes.len() > many.max(1) {
             let place = self.rng.random_range(0..nodes.len());

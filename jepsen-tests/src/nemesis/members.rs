@@ -40,7 +40,9 @@ impl Nemesis<'_> {
         };
         let (kept, keeps) = (keeps(&there, id), keeps(&gone, id));
         let evidence = vec![
-            format!("n{id}: process {pid}; it kept {kept} replicas, and {keeps} after it was removed"),
+            format!(
+                "n{id}: process {pid}; it kept {kept} replicas, and {keeps} after it was removed"
+            ),
             format!("joining: {}", said(joined)),
             format!("leaving: {}", said(left)),
         ];
@@ -74,7 +76,8 @@ impl Nemesis<'_> {
             bite.bit |= now == Some(new);
             bite.targets.push(format!("n{old}"));
             let told = told.err().map(|why| format!(": {why:#}")).unwrap_or_default();
-            bite.evidence.push(format!("shard {shard}: from n{old} to n{new}, led by {now:?}{told}"));
+            bite.evidence
+                .push(format!("shard {shard}: from n{old} to n{new}, led by {now:?}{told}"));
         }
         Ok(bite)
     }

@@ -287,7 +287,10 @@ mod tests {
     #[test]
     fn every_fault_has_one_name_and_a_family() {
         for (name, fault) in FAULTS {
-            assert_eq!((fault.name(), name.parse::<Family>().unwrap().faults), (*name, vec![*fault]));
+            assert_eq!(
+                (fault.name(), name.parse::<Family>().unwrap().faults),
+                (*name, vec![*fault])
+            );
             let families = FAMILIES.iter().filter(|(_, faults)| faults.contains(fault));
             assert!(families.count() > 0, "{name}");
         }

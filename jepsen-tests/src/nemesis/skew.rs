@@ -18,7 +18,11 @@ const SEEN_MS: u64 = 1_800_000;
 
 impl Nemesis<'_> {
     /// One node's clock is an hour off; or to and fro between that and the right time.
-    pub(super) async fn skew(&mut self, strobe: Option<Duration>, stays: Duration) -> anyhow::Result<Bite> {
+    pub(super) async fn skew(
+        &mut self,
+        strobe: Option<Duration>,
+        stays: Duration,
+    ) -> anyhow::Result<Bite> {
         let node = self.any_node();
         let off = if self.rng.random() { OFF_MS } else { OFF_MS.saturating_neg() };
         let file = self.cluster.clock_file(Role::Node(node));
@@ -39,7 +43,8 @@ impl Nemesis<'_> {
             }
         }
         let alarm = alarm.unwrap_or_else(|| "none".to_owned());
-        let evidence = format!("n{node} says a time that is {off_ms} ms off; alarm: {alarm}; {jumps} jumps");
+        let evidence =
+            format!("n{node} says a time that is {off_ms} ms off; alarm: {alarm}; {jumps} jumps");
         let targets = vec![format!("n{node}")];
         Ok(Bite { targets, bit: off_ms >= SEEN_MS, evidence: vec![evidence] })
     }

@@ -23,7 +23,11 @@ pub(super) fn history(events: &[Event]) -> anyhow::Result<String> {
     }
     for fault in faults {
         for (time, f) in [(fault.began, "start"), (fault.ended, "stop")] {
-            let _ = write!(text, "{{:type :info, :process :nemesis, :f :{f}-{}, :time {time}, :value ", fault.name);
+            let _ = write!(
+                text,
+                "{{:type :info, :process :nemesis, :f :{f}-{}, :time {time}, :value ",
+                fault.name
+            );
             put(&mut text, &Value::from(fault.evidence.clone()));
             text.push_str("}\n");
         }
@@ -76,7 +80,9 @@ mod tests {
     fn an_operation_is_as_jepsen_writes_it() {
         let call = Call::Transfer { id: "t1".into(), from: "a".into(), to: "b".into(), amount: 5 };
         let text = history(&[Event::Invoke { process: 3, time: 1, index: 0, call }]).unwrap();
-        for part in [":type :invoke", ":f :transfer", ":process 3", ":value {", ":from \"a\"", ":amount 5"] {
+        for part in
+            [":type :invoke", ":f :transfer", ":process 3", ":value {", ":from \"a\"", ":amount 5"]
+        {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -31,7 +31,8 @@ pub(crate) fn write(dir: &Path) -> anyhow::Result<()> {
     for (name, results) in runs {
         let meta = &results.meta;
         let done = results.counts.values().map(|count| count.ok).fold(0, u64::saturating_add);
-        let found = results.verdicts.iter().map(|verdict| verdict.found).fold(0, u64::saturating_add);
+        let found =
+            results.verdicts.iter().map(|verdict| verdict.found).fold(0, u64::saturating_add);
         let name = escape(&name);
         let _ = write!(
             page,

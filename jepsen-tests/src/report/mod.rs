@@ -112,7 +112,11 @@ pub(crate) fn events(dir: &Path) -> anyhow::Result<Vec<Event>> {
 ///
 /// # Errors
 /// When the history makes no sense.
-pub(crate) fn results(events: &[Event], self_tested: usize, about: (String, String)) -> anyhow::Result<Results> {
+pub(crate) fn results(
+    events: &[Event],
+    self_tested: usize,
+    about: (String, String),
+) -> anyhow::Result<Results> {
     let history = History::of(events)?;
     let verdicts = judge(&history);
     let mut vacuous = vacuity::reasons(&history);

@@ -32,7 +32,8 @@ impl Axis {
     }
 
     fn x(&self, time: u64) -> u64 {
-        let wide = u128::from(time.min(self.end)).saturating_mul(u128::from(WIDTH.saturating_sub(LEFT)));
+        let wide =
+            u128::from(time.min(self.end)).saturating_mul(u128::from(WIDTH.saturating_sub(LEFT)));
         let x = wide.checked_div(u128::from(self.end)).unwrap_or(0);
         LEFT.saturating_add(u64::try_from(x).unwrap_or(0))
     }
@@ -69,7 +70,9 @@ impl Axis {
 pub(super) fn latency(history: &History) -> String {
     let axis = Axis::of(history);
     let mut svg = axis.open(history, "latency of each call; lines: median and p99 of each second");
-    for (power, words) in [(7, "128 µs"), (10, "1 ms"), (13, "8 ms"), (16, "66 ms"), (20, "1 s"), (23, "8 s")] {
+    for (power, words) in
+        [(7, "128 µs"), (10, "1 ms"), (13, "8 ms"), (16, "66 ms"), (20, "1 s"), (23, "8 s")]
+    {
         let y = height(1_u64.checked_shl(power).unwrap_or(1));
         let _ = writeln!(
             svg,
@@ -88,9 +91,13 @@ pub(super) fn latency(history: &History) -> String {
             let place = took.len().saturating_sub(1).saturating_mul(percent) / 100;
             let Some(took) = took.get(place) else { continue };
             let x = axis.x(second.saturating_mul(1_000_000_000).saturating_add(500_000_000));
-            let _ = write!(path, "{}{x} {} ", if path.is_empty() { 'M' } else { 'L' }, height(*took));
+            let _ =
+                write!(path, "{}{x} {} ", if path.is_empty() { 'M' } else { 'L' }, height(*took));
         }
-        let _ = writeln!(svg, "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>");
+        let _ = writeln!(
+            svg,
+            "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>"
+        );
     }
     svg + "</svg>\n"
 }
@@ -98,7 +105,8 @@ pub(super) fn latency(history: &History) -> String {
 /// How many calls ended in each second: done, refused, unknown.
 pub(super) fn rate(history: &History) -> String {
     let axis = Axis::of(history);
-    let mut svg = axis.open(history, "calls that ended in each second: done (green), not done (orange)");
+    let mut svg =
+        axis.open(history, "calls that ended in each second: done (green), not done (orange)");
     let seconds = usize::try_from(axis.end / 1_000_000_000).unwrap_or(0).saturating_add(1);
     let (mut done, mut not) = (vec![0_u64; seconds], vec![0_u64; seconds]);
     for op in history.ops.iter().filter(|op| op.ended != u64::MAX) {
@@ -119,7 +127,10 @@ pub(super) fn rate(history: &History) -> String {
             let x = axis.x(second.saturating_mul(1_000_000_000));
             let _ = write!(path, "{}{x} {} ", if path.is_empty() { 'M' } else { 'L' }, y(*count));
         }
-        let _ = writeln!(svg, "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>");
+        let _ = writeln!(
+            svg,
+            "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>"
+        );
     }
     let _ = writeln!(svg, "<text x=\"55\" y=\"{TOP}\" text-anchor=\"end\">{most}/s</text>");
     svg + "</svg>\n"
@@ -165,7 +176,8 @@ mod tests {
 
     #[test]
     fn twice_as_long_is_always_as_much_higher() {
-        let steps: Vec<u64> = (7..23).map(|power| height(1 << power) - height(1 << (power + 1))).collect();
+        let steps: Vec<u64> =
+            (7..23).map(|power| height(1 << power) - height(1 << (power + 1))).collect();
         assert!(steps.iter().all(|step| (17..=18).contains(step)), "{steps:?}");
         assert_eq!((height(0), height(u64::MAX)), (BOTTOM, TOP));
     }

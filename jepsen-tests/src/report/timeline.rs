@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::plot::colour;
 use super::Results;
+use super::plot::colour;
 use crate::history::{End, History};
 
 /// Calls that are drawn at the most: the first ones. A page with more is no page.
@@ -53,7 +53,9 @@ pub(super) fn page(history: &History, results: &Results) -> String {
         let (name, bit, proof) = (&fault.name, fault.bit, escape(&fault.evidence.join("; ")));
         let _ = write!(page, "<tr><td>{name}<td>{began} ms<td>{ended} ms<td>{bit}<td>{proof}</tr>");
     }
-    page.push_str("</table><h2>Plots</h2><img src=\"latency.svg\"><br><img src=\"rate.svg\"><h2>Calls</h2>");
+    page.push_str(
+        "</table><h2>Plots</h2><img src=\"latency.svg\"><br><img src=\"rate.svg\"><h2>Calls</h2>",
+    );
     page.push_str(&calls(history));
     page
 }
@@ -88,7 +90,8 @@ fn calls(history: &History) -> String {
     for op in drawn {
         let from = x(op.began);
         let to = if op.end == End::Info { from.saturating_add(SECOND) } else { x(op.ended) };
-        let (wide, y) = (to.saturating_sub(from).max(1), rows.get(&op.process).copied().unwrap_or(0));
+        let (wide, y) =
+            (to.saturating_sub(from).max(1), rows.get(&op.process).copied().unwrap_or(0));
         let about = match &op.end {
             End::Ok(_) => "ok".to_owned(),
             End::Fail(_, why) => why.clone(),

@@ -104,7 +104,11 @@ struct Ending<'a> {
 
 impl Ending<'_> {
     /// What may have happened when the call has ended. `None` when that is too much.
-    fn all(&self, before: &BTreeSet<Configuration>, tried: &mut u64) -> Option<BTreeSet<Configuration>> {
+    fn all(
+        &self,
+        before: &BTreeSet<Configuration>,
+        tried: &mut u64,
+    ) -> Option<BTreeSet<Configuration>> {
         let mut after = BTreeSet::new();
         for configuration in before {
             if configuration.effective.contains(&self.place) {
@@ -235,7 +239,9 @@ mod tests {
     fn the_shortcut_changes_no_verdict() {
         let mut state = 7_u64;
         let mut draw = |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % below
         };
         let mut fitting = 0;

@@ -68,7 +68,9 @@ impl Story {
         for hold in self.holds.keys().cloned().collect::<Vec<_>>() {
             self.read_hold(&hold);
         }
-        for seen in ["a", "b"].map(|account| self.seen(account)).into_iter().chain(self.other.take()) {
+        for seen in
+            ["a", "b"].map(|account| self.seen(account)).into_iter().chain(self.other.take())
+        {
             self.read_as(seen);
         }
         self.phase("end");
@@ -230,12 +232,14 @@ impl Story {
 
     pub(super) fn hold(&mut self, id: &str, from: &str, to: &str, amount: i64) {
         let (hold, from, to) = (id.to_owned(), from.to_owned(), to.to_owned());
-        let call = Call::Hold { id: hold.clone(), from: from.clone(), to: to.clone(), amount, ttl_ms: 9 };
+        let call =
+            Call::Hold { id: hold.clone(), from: from.clone(), to: to.clone(), amount, ttl_ms: 9 };
         let process = self.begin(call);
         let done = Done { transfer: self.name(), replayed: false };
         self.ok(process, Answer::Hold(done));
         let stage = HoldStage::Active;
-        let seen = HoldSeen { hold, from: from.clone(), stage, amount, posted: 0, remaining: amount };
+        let seen =
+            HoldSeen { hold, from: from.clone(), stage, amount, posted: 0, remaining: amount };
         self.held.insert(from, amount);
         self.holds.insert(id.to_owned(), (seen, to));
     }
@@ -245,7 +249,12 @@ impl Story {
         let call = Call::Post { id: id.to_owned(), hold: hold.to_owned(), amount, release };
         let process = self.begin(call);
         let transfer = self.name();
-        self.line((seen.from.as_str(), to.as_str()), &transfer, amount.saturating_neg(), LineKind::Post);
+        self.line(
+            (seen.from.as_str(), to.as_str()),
+            &transfer,
+            amount.saturating_neg(),
+            LineKind::Post,
+        );
         self.line((to.as_str(), seen.from.as_str()), &transfer, amount, LineKind::Post);
         self.ok(process, Answer::Post(Done { transfer, replayed: false }));
         seen.posted = seen.posted.saturating_add(amount);
