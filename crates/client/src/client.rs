@@ -71,6 +71,15 @@ impl Client {
         Ok(Self::over(to(endpoint.into())?.connect_lazy()))
     }
 
+    /// The same with TLS, as [`Client::connect_tls`].
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] when the endpoint is no address.
+    pub fn connect_lazy_tls(endpoint: impl Into<String>, tls: Tls) -> Result<Self, Error> {
+        let endpoint = to(endpoint.into())?.tls_config(tls.into_config());
+        Ok(Self::over(endpoint.map_err(|error| not_connected(&error))?.connect_lazy()))
+    }
+
     /// A client over a connection that somebody else made.
     #[must_use]
     pub fn over(channel: Channel) -> Self {

@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gateway", &["client", "ledger", "wire"]),
     ("shard", &["consensus", "group-commit", "ledger", "wire"]),
     ("sim", &["consensus", "ledger", "shard", "wire"]),
+    ("jepsen-tests", &["client"]),
     ("paycore", &["client", "consensus", "gateway", "ledger", "shard", "wire"]),
 ];
 

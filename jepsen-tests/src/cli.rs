@@ -1,0 +1,406 @@
+//! The command line.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use crate::checkers::self_test;
+use crate::history::Event;
+use crate::hosts::net::{self, Net};
+use crate::kills;
+use crate::nemesis::{Family, families};
+use crate::report::{self, Ending, Results};
+use crate::run::{Wanted, run};
+use crate::workload::{WORKLOADS, Workload};
+
+/// Nothing can be said: the run was vacuous, or could not be carried out.
+const NOTHING: u8 = 2;
+
+/// Tests a cluster of real processes from outside.
+///
+/// Exit codes: 0 nothing was found, 1 something that must never happen was found, 2 the run says nothing.
+#[derive(Debug, Parser)]
+#[command(name = "jepsen")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// One run
+    Run(Run),
+    /// W1 and W2 under four faults, half a minute each
+    Short(Around),
+    /// Every workload under every family of faults, for hours
+    Matrix {
+        /// How often everything is run, each time from another seed
+        #[arg(long, default_value_t = 1)]
+        rounds: u64,
+        /// How long each run lasts
+        #[arg(long, value_parser = duration, default_value = "60s")]
+        duration: Duration,
+        #[command(flatten)]
+        around: Around,
+    },
+    /// Kill leaders under load, and measure how long until the next success
+    LeaderKill {
+        /// How often
+        #[arg(long, default_value_t = 50)]
+        times: u64,
+        #[command(flatten)]
+        around: Around,
+    },
+    /// Judge a run that was kept once more
+    Check {
+        /// The run's folder
+        dir: PathBuf,
+    },
+    /// Show the checkers histories with planted mistakes
+    SelfTest,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// What callers do: w1 bank, w2 retry storm, w4 holds, w5 reads, w6 statements, w8 hot account, w9 administration
+    #[arg(long, value_delimiter = ',', default_value = "w1,w5")]
+    workload: Vec<Workload>,
+    /// What goes wrong: families n1 to n18, or single faults such as kill-leader
+    #[arg(long, value_delimiter = ',', default_value = "n2")]
+    fault: Vec<Family>,
+    /// For how long
+    #[arg(long, value_parser = duration, default_value = "30s")]
+    duration: Duration,
+    #[command(flatten)]
+    around: Around,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Around {
+    /// What is drawn, is drawn from this
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Calls a second, of all callers together
+    #[arg(long, default_value_t = 160)]
+    rate: u64,
+    /// Callers
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=256))]
+    callers: u64,
+    /// Nodes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(3..=9))]
+    nodes: u64,
+    /// Where runs are kept
+    #[arg(long, value_name = "DIR", default_value = "runs/jepsen")]
+    out: PathBuf,
+    /// The binary under test
+    #[arg(long, value_name = "FILE", default_value = "target/release/paycore")]
+    binary: PathBuf,
+    /// Run on this machine's loopback, even if network namespaces can be had
+    #[arg(long)]
+    loopback: bool,
+    /// Keep the nodes' data after a run without a finding too
+    #[arg(long)]
+    keep_data: bool,
+}
+
+/// Does what the command line says, and gives the exit code.
+pub(crate) fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(wrong) => {
+            // A terminal that is gone needs no words.
+            let _ = wrong.print();
+            return if wrong.use_stderr() { 64 } else { 0 };
+        }
+    };
+    match dispatch(&cli.command) {
+        Ok(exit) => exit,
+        Err(why) => {
+            say(&format!("jepsen: {why:#}"));
+            NOTHING
+        }
+    }
+}
+
+fn dispatch(command: &Command) -> anyhow::Result<u8> {
+    match command {
+        Command::SelfTest => {
+            say(&format!("{} histories, all judged as they should be", self_test()?));
+            Ok(0)
+        }
+        Command::Check { dir } => check(dir),
+        Command::Run(run) => in_hub(&run.around, |around, net| one(run, around, net)),
+        Command::Short(around) => in_hub(around, short),
+        Command::Matrix { rounds, duration, around } => {
+            in_hub(around, |around, net| matrix(*rounds, *duration, around, net))
+        }
+        Command::LeaderKill { times, around } => in_hub(around, |around, net| {
+            let wanted = wanted(around, net, "leader-kill")?;
+            block_on(kills::run(&wanted, *times, &say))
+        }),
+    }
+}
+
+/// Goes on in a hub of network namespaces, when they can be had; otherwise here, on loopback. It says which.
+fn in_hub(
+    around: &Around,
+    go: impl FnOnce(&Around, Option<Net>) -> anyhow::Result<u8>,
+) -> anyhow::Result<u8> {
+    if around.loopback {
+        say("hosts: processes on loopback, as was asked; faults of the net cannot be had");
+        return go(around, None);
+    }
+    if let Some(net) = Net::inherited() {
+        return go(around, Some(net));
+    }
+    if let Some(why) = net::obstacle() {
+        say(&format!(
+            "hosts: processes on loopback, because {why}; faults of the net cannot be had"
+        ));
+        return go(around, None);
+    }
+    match Net::make() {
+        Ok(net) => {
+            say("hosts: each process in a network namespace of its own, with TLS");
+            let exit = net::again_in(&net);
+            net.remove();
+            exit
+        }
+        Err(why) => {
+            say(&format!("hosts: processes on loopback, because {why:#}"));
+            go(around, None)
+        }
+    }
+}
+
+fn one(run: &Run, around: &Around, net: Option<Net>) -> anyhow::Result<u8> {
+    let mut wanted = wanted(around, net, "run")?;
+    wanted.workloads.clone_from(&run.workload);
+    wanted.families.clone_from(&run.fault);
+    wanted.duration = run.duration;
+    Ok(one_of(&wanted, around)?.exit())
+}
+
+fn short(around: &Around, net: Option<Net>) -> anyhow::Result<u8> {
+    let faults =
+        if net.is_some() { ["n2", "n3", "n4", "n6"] } else { ["n2", "n3", "n16", "kill-all"] };
+    let mut exits = Vec::new();
+    for (number, fault) in (0_u64..).zip(faults) {
+        let mut wanted = wanted(around, net.clone(), fault)?;
+        wanted.workloads = vec![Workload::Bank, Workload::Storm, Workload::Reads];
+        wanted.families = vec![fault.parse().map_err(anyhow::Error::msg)?];
+        wanted.seed = around.seed.saturating_add(number);
+        exits.push(one_of(&wanted, around));
+        if let Some(net) = &net {
+            net.empty();
+        }
+    }
+    worst(exits)
+}
+
+fn matrix(
+    rounds: u64,
+    duration: Duration,
+    around: &Around,
+    net: Option<Net>,
+) -> anyhow::Result<u8> {
+    let sets: Vec<Vec<Workload>> = vec![
+        vec![Workload::Bank, Workload::Reads],
+        vec![Workload::Storm, Workload::Bank],
+        vec![Workload::Holds, Workload::Reads],
+        vec![Workload::Statements, Workload::Hot],
+        vec![Workload::Admin, Workload::Bank],
+        WORKLOADS.iter().map(|(_, workload)| *workload).collect(),
+    ];
+    let mut exits = Vec::new();
+    for round in 0..rounds {
+        for family in families() {
+            for (number, set) in (0_u64..).zip(&sets) {
+                let mut wanted = wanted(around, net.clone(), &format!("{family}-{number}"))?;
+                wanted.workloads.clone_from(set);
+                wanted.families = vec![family.parse().map_err(anyhow::Error::msg)?];
+                wanted.seed = around.seed.saturating_add(round);
+                wanted.duration = duration;
+                exits.push(one_of(&wanted, around));
+                if let Some(net) = &net {
+                    net.empty();
+                }
+            }
+        }
+    }
+    worst(exits)
+}
+
+/// A finding is worse than nothing said, and that is worse than nothing found.
+fn worst(exits: Vec<anyhow::Result<Ending>>) -> anyhow::Result<u8> {
+    let mut worst = Ending::Ok;
+    let mut wrong = Ok(());
+    for exit in exits {
+        match exit {
+            Ok(Ending::Finding) => worst = Ending::Finding,
+            Ok(Ending::Vacuous) if worst == Ending::Ok => worst = Ending::Vacuous,
+            Ok(Ending::Ok | Ending::Vacuous) => {}
+            Err(why) => wrong = Err(why),
+        }
+    }
+    if worst != Ending::Finding {
+        wrong?;
+    }
+    Ok(worst.exit())
+}
+
+/// A run with what all runs share; in a folder of its own, so that none is written over.
+fn wanted(around: &Around, net: Option<Net>, name: &str) -> anyhow::Result<Wanted> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let out = around.out.join(format!("{now}-{name}-{}", around.seed));
+    std::fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
+    let binary = std::fs::canonicalize(&around.binary)
+        .with_context(|| format!("there is no {}", around.binary.display()))?;
+    Ok(Wanted {
+        workloads: vec![Workload::Bank],
+        families: Vec::new(),
+        duration: Duration::from_secs(30),
+        seed: around.seed,
+        rate: around.rate,
+        callers: around.callers,
+        nodes: around.nodes,
+        out: std::fs::canonicalize(&out)?,
+        binary,
+        net,
+    })
+}
+
+/// One run, judged and written down.
+fn one_of(wanted: &Wanted, around: &Around) -> anyhow::Result<Ending> {
+    let shown = self_test()?;
+    let mut events = match block_on(run(wanted)) {
+        Ok(events) => events,
+        Err(why) => {
+            let why = why.context(format!("the run in {}", wanted.out.display()));
+            say(&format!("could not run: {why:#}"));
+            return Err(why);
+        }
+    };
+    let last = report::books(&events)?;
+    append(&wanted.out, &last)?;
+    events.push(last);
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let version = std::process::Command::new(&wanted.binary).arg("--version").output()?;
+    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    let results = report::results(&events, shown, (command, version))?;
+    report::write(&wanted.out, &events, &results)?;
+    report::write_index(&around.out)?;
+    tell(&results, &wanted.out);
+    if results.ending != Ending::Finding && !around.keep_data {
+        std::fs::remove_dir_all(wanted.out.join("data")).context("removing the nodes' data")?;
+    }
+    Ok(results.ending)
+}
+
+fn append(dir: &Path, event: &Event) -> anyhow::Result<()> {
+    let mut file = std::fs::File::options().append(true).open(dir.join("history.jsonl"))?;
+    let line = serde_json::to_string(event)?;
+    writeln!(file, "{line}").context("writing the books")
+}
+
+/// Judges a history that was kept.
+fn check(dir: &Path) -> anyhow::Result<u8> {
+    let shown = self_test()?;
+    let events = report::events(dir)?;
+    let about = std::fs::read_to_string(dir.join("results.json"))
+        .ok()
+        .and_then(|text| serde_json::from_str::<Results>(&text).ok())
+        .map(|results| (results.command, results.version))
+        .unwrap_or_default();
+    let results = report::results(&events, shown, about)?;
+    report::write(dir, &events, &results)?;
+    tell(&results, dir);
+    Ok(results.ending.exit())
+}
+
+/// The verdict, for a person.
+fn tell(results: &Results, dir: &Path) {
+    let meta = &results.meta;
+    say(&format!(
+        "{:?}: {} under {} for {} s, seed {}, {}; {}",
+        results.ending,
+        meta.workloads.join(","),
+        if meta.faults.is_empty() { "no faults".to_owned() } else { meta.faults.join(",") },
+        meta.duration_ms / 1_000,
+        meta.seed,
+        meta.hosts,
+        dir.display()
+    ));
+    let counts = results.counts.iter().map(|(kind, count)| {
+        format!("{kind} {}/{}/{}/{}", count.ok, count.rejected, count.fail, count.info)
+    });
+    let healed = results.healed_ms.map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms"));
+    say(&format!(
+        "  done/refused/failed/unknown: {}; healed after {healed}",
+        counts.collect::<Vec<_>>().join(", ")
+    ));
+    for fault in &results.faults {
+        let took = fault.ended.saturating_sub(fault.began) / 1_000_000;
+        let (name, at, proof) = (&fault.name, fault.began / 1_000_000, fault.evidence.join("; "));
+        say(&format!("  {name} at {at} ms for {took} ms, bit: {}: {proof}", fault.bit));
+    }
+    for verdict in &results.verdicts {
+        let (name, checked, found) = (&verdict.checker, verdict.checked, verdict.found);
+        say(&format!("  {name}: looked at {checked}, found {found}"));
+        for what in verdict.findings.iter().take(10) {
+            say(&format!("    {what}"));
+        }
+    }
+    for why in &results.vacuous {
+        say(&format!("  says nothing: {why}"));
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(future)
+}
+
+/// Words for whoever watches.
+fn say(words: &str) {
+    // Nobody may be watching.
+    let _ = writeln!(std::io::stderr(), "{words}");
+}
+
+/// Reads `30s`, `2m`, `500ms` or `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| format!("`{text}` is no time: write 30s, 2m"))?;
+    let unit = text.get(digits.len()..).unwrap_or_default();
+    let ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        other => return Err(format!("`{other}` is no unit: there are ms, s, m, h")),
+    };
+    Ok(Duration::from_millis(number.saturating_mul(ms)))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        let line =
+            ["jepsen", "run", "--workload", "w1,w2", "--fault", "n2,n4", "--duration", "30s"];
+        let Command::Run(run) = Cli::try_parse_from(line).unwrap().command else { panic!() };
+        assert_eq!((run.workload.len(), run.fault.len()), (2, 2));
+        assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1_500)));
+        for wrong in ["", "s", "1", "1y"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

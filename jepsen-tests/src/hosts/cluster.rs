@@ -1,0 +1,362 @@
+//! The cluster under test: its topology, its processes, and what its own command line says of it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use client::{Client, Tls};
+use rustix::process::Signal;
+use serde::Deserialize;
+
+use super::Role;
+use super::net::{Net, ip};
+use super::process::Process;
+
+/// How long a cluster may take until every shard is led.
+const READY_MAX: Duration = Duration::from_secs(120);
+
+/// How long a shard may be without a leader until it is not looked for any more.
+const ELECTED_MAX: Duration = Duration::from_secs(15);
+
+/// How often it is asked.
+const READY_LOOK: Duration = Duration::from_millis(200);
+
+/// How long a command of the operator may take.
+const COMMAND_MAX: &str = "20s";
+
+/// Small enough that a run of half a minute writes checkpoints.
+const CHECKPOINT_BYTES: u64 = 1 << 20;
+
+/// What a cluster is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The binary under test.
+    pub(crate) binary: PathBuf,
+    /// The run's folder.
+    pub(crate) dir: PathBuf,
+    /// Shards of accounts.
+    pub(crate) shards: u16,
+    /// Nodes at the beginning.
+    pub(crate) nodes: u64,
+    /// Gateways.
+    pub(crate) gateways: u64,
+    /// Namespaces; loopback without.
+    pub(crate) net: Option<Net>,
+}
+
+/// What `paycore cluster status` says.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Status {
+    /// Every node.
+    pub(crate) nodes: Vec<NodeStatus>,
+    /// Every shard, the meta group among them.
+    pub(crate) shards: Vec<ShardStatus>,
+}
+
+/// A node.
+#[derive(Debug, Deserialize)]
+pub(crate) struct NodeStatus {
+    /// Its id.
+    pub(crate) node: u64,
+    /// Whether it answers.
+    pub(crate) up: bool,
+    /// Its wall clock.
+    pub(crate) clock_ms: Option<u64>,
+    /// What is wrong with it.
+    pub(crate) clock_alarm: Option<String>,
+}
+
+/// A shard.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ShardStatus {
+    /// Which.
+    pub(crate) shard: u16,
+    /// Who leads.
+    pub(crate) leader: Option<u64>,
+    /// Who keeps it.
+    pub(crate) replicas: Vec<ReplicaStatus>,
+}
+
+/// A replica.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ReplicaStatus {
+    /// On which node.
+    pub(crate) node: u64,
+}
+
+/// The processes. Dropped, they are killed.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    plan: Plan,
+    addresses: RefCell<BTreeMap<Role, String>>,
+    processes: RefCell<BTreeMap<Role, Process>>,
+}
+
+impl Cluster {
+    /// Writes down a cluster, and makes what its processes live in; nothing runs yet. `spare` nodes can join later.
+    ///
+    /// # Errors
+    /// When files or namespaces cannot be made.
+    pub(crate) fn lay_out(plan: Plan, spare: u64) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(plan.dir.join("logs"))?;
+        std::fs::create_dir_all(plan.dir.join("data"))?;
+        let last = plan.nodes.saturating_add(spare);
+        let nodes = (1..=last).map(Role::Node);
+        let roles: Vec<Role> = nodes.chain((1..=plan.gateways).map(Role::Gateway)).collect();
+        let mut addresses = BTreeMap::new();
+        let mut sockets = Vec::new();
+        for role in &roles {
+            let address = match &plan.net {
+                Some(net) => {
+                    net.join(*role)?;
+                    format!("{}:7100", ip(*role))
+                }
+                None => {
+                    let socket = TcpListener::bind("127.0.0.1:0")?;
+                    let address = socket.local_addr()?.to_string();
+                    sockets.push(socket);
+                    address
+                }
+            };
+            addresses.insert(*role, address);
+        }
+        drop(sockets);
+        let processes = RefCell::default();
+        let cluster = Self { plan, addresses: RefCell::new(addresses), processes };
+        let first: Vec<u64> = (1..=cluster.plan.nodes).collect();
+        cluster.write_topology(&(1..=last).collect::<Vec<_>>())?;
+        if cluster.plan.net.is_some() {
+            let words = ["config", "certs", "--out", "certs", "--topology", "cluster.toml"];
+            let made = std::process::Command::new(&cluster.plan.binary)
+                .args(words)
+                .current_dir(&cluster.plan.dir)
+                .output()
+                .context("making certificates")?;
+            let said = String::from_utf8_lossy(&made.stderr);
+            anyhow::ensure!(made.status.success(), "making certificates: {said}");
+        }
+        cluster.write_topology(&first)?;
+        for role in roles {
+            cluster.add(role);
+        }
+        Ok(cluster)
+    }
+
+    /// Names these nodes, and all gateways.
+    pub(crate) fn write_topology(&self, nodes: &[u64]) -> anyhow::Result<()> {
+        let addresses = self.addresses.borrow();
+        let mut text = format!("name = \"jepsen\"\nshards = {}\n", self.plan.shards);
+        for id in nodes {
+            let address = addresses.get(&Role::Node(*id)).context("a node has an address")?;
+            let _ = write!(text, "\n[[nodes]]\nid = {id}\ngrpc = \"{address}\"\n");
+        }
+        for number in 1..=self.plan.gateways {
+            let address = addresses.get(&Role::Gateway(number)).context("so has a gateway")?;
+            let _ = write!(text, "\n[[gateways]]\ngrpc = \"{address}\"\n");
+        }
+        let _ = write!(text, "\n[store]\ncheckpoint_log_bytes = {CHECKPOINT_BYTES}\n");
+        text.push_str(match self.plan.net {
+            Some(_) => {
+                "\n[tls]\nca = \"certs/ca.pem\"\ncert = \"certs/{id}.pem\"\nkey = \"certs/{id}.key\"\n\
+                 clients = \"optional\"\n"
+            }
+            None => "\n[tls]\nplaintext = true\n",
+        });
+        std::fs::write(self.topology(), text).context("writing the topology")
+    }
+
+    fn add(&self, role: Role) {
+        let mut words = Vec::new();
+        if let Some(net) = &self.plan.net {
+            words.extend(["ip", "netns", "exec"].map(str::to_owned));
+            words.push(net.of(role));
+        }
+        words.push(text(&self.plan.binary));
+        let topology = text(&self.topology());
+        match role {
+            Role::Node(id) => {
+                words.extend(["node".to_owned(), "--topology".to_owned(), topology]);
+                words.extend(["--id".to_owned(), id.to_string()]);
+                words.extend(["--data".to_owned(), text(&self.data(id))]);
+                words.extend((id > self.plan.nodes).then(|| "--join".to_owned()));
+            }
+            Role::Gateway(number) => {
+                words.extend(["gateway".to_owned(), "--topology".to_owned(), topology]);
+                words.extend(["--number".to_owned(), number.to_string(), "--open".to_owned()]);
+            }
+        }
+        let log = self.plan.dir.join("logs").join(format!("{role}.log"));
+        let clock = ("PAYCORE_CLOCK_FILE".to_owned(), text(&self.clock_file(role)));
+        self.processes.borrow_mut().insert(role, Process::new(words, vec![clock], log));
+    }
+
+    /// Starts the nodes and the gateways, and waits until every shard is led and every gateway answers.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub(crate) async fn start(&self) -> anyhow::Result<()> {
+        for role in self.roles() {
+            self.process(role, Process::start)??;
+        }
+        let began = Instant::now();
+        loop {
+            match self.is_ready().await {
+                Ok(true) => return Ok(()),
+                Ok(false) | Err(_) if began.elapsed() < READY_MAX => {}
+                Ok(false) => anyhow::bail!("no leader of every shard after {READY_MAX:?}"),
+                Err(why) => return Err(why.context(format!("not ready after {READY_MAX:?}"))),
+            }
+            tokio::time::sleep(READY_LOOK).await;
+        }
+    }
+
+    async fn is_ready(&self) -> anyhow::Result<bool> {
+        let status = self.status().await?;
+        let led = status.shards.iter().filter(|shard| shard.leader.is_some()).count();
+        if led < usize::from(self.plan.shards).saturating_add(1) {
+            return Ok(false);
+        }
+        for number in 1..=self.plan.gateways {
+            let client = self.client(number)?.with_timeout(Duration::from_secs(2));
+            if client.audit().await.is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The processes that belong to the cluster from the beginning.
+    pub(crate) fn roles(&self) -> Vec<Role> {
+        let nodes = self.nodes().into_iter().map(Role::Node);
+        nodes.chain((1..=self.plan.gateways).map(Role::Gateway)).collect()
+    }
+
+    /// The nodes from the beginning.
+    pub(crate) fn nodes(&self) -> Vec<u64> {
+        (1..=self.plan.nodes).collect()
+    }
+
+    /// What it is made of.
+    pub(crate) const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Where a process listens.
+    pub(crate) fn address(&self, role: Role) -> Option<String> {
+        self.addresses.borrow().get(&role).cloned()
+    }
+
+    /// Does something to a process.
+    pub(crate) fn process<T>(
+        &self,
+        role: Role,
+        change: impl FnOnce(&mut Process) -> T,
+    ) -> anyhow::Result<T> {
+        let mut processes = self.processes.borrow_mut();
+        Ok(change(processes.get_mut(&role).with_context(|| format!("there is no {role}"))?))
+    }
+
+    /// A client of a gateway; it connects when it is first used, and again whenever that broke.
+    pub(crate) fn client(&self, gateway: u64) -> anyhow::Result<Client> {
+        let address = self.address(Role::Gateway(gateway)).context("there is no such gateway")?;
+        if self.plan.net.is_none() {
+            return Ok(Client::connect_lazy(format!("http://{address}"))?);
+        }
+        let authority = std::fs::read(self.plan.dir.join("certs/ca.pem"))?;
+        Ok(Client::connect_lazy_tls(format!("https://{address}"), Tls::trusting(&authority))?)
+    }
+
+    /// What the command line says of the cluster.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(crate) async fn status(&self) -> anyhow::Result<Status> {
+        let said = self.command(&["status", "-o", "json"]).await?;
+        Ok(serde_json::from_str(&said)?)
+    }
+
+    /// Who leads a shard, once somebody does.
+    ///
+    /// # Errors
+    /// When nobody does for long.
+    pub(crate) async fn leader(&self, shard: u16) -> anyhow::Result<u64> {
+        let began = Instant::now();
+        loop {
+            let status = self.status().await?;
+            let found = status.shards.iter().find(|at| at.shard == shard);
+            if let Some(leader) = found.and_then(|at| at.leader) {
+                return Ok(leader);
+            }
+            anyhow::ensure!(began.elapsed() < ELECTED_MAX, "nobody leads shard {shard}");
+            tokio::time::sleep(READY_LOOK).await;
+        }
+    }
+
+    /// Runs `paycore cluster …`.
+    ///
+    /// # Errors
+    /// With what it said.
+    pub(crate) async fn command(&self, words: &[&str]) -> anyhow::Result<String> {
+        let (topology, binary) = (text(&self.topology()), &self.plan.binary);
+        let output = tokio::process::Command::new(binary)
+            .arg("cluster")
+            .args(words)
+            .args(["--topology", &topology, "--timeout", COMMAND_MAX])
+            .kill_on_drop(true)
+            .output()
+            .await
+            .with_context(|| format!("running {}", binary.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "cluster {}: {}", words.join(" "), said.trim());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Stops everything, the gateways first.
+    pub(crate) async fn stop(&self) -> anyhow::Result<()> {
+        // Taken out, because waiting must not hold them: nobody else touches them any more.
+        let mut processes = std::mem::take(&mut *self.processes.borrow_mut());
+        for process in processes.values_mut().rev() {
+            // One that is paused hears nothing; one that does not run needs not.
+            let _ = process.signal(Signal::CONT);
+            process.stop().await?;
+        }
+        *self.processes.borrow_mut() = processes;
+        Ok(())
+    }
+
+    /// Every process that ended by itself, and how.
+    pub(crate) fn deaths(&self) -> Vec<String> {
+        let mut processes = self.processes.borrow_mut();
+        let died = processes.iter_mut().flat_map(|(role, process)| {
+            let log = process.log().display().to_string();
+            let deaths = process.deaths().iter();
+            deaths
+                .map(|how| format!("{role} ended by itself: {how}; see {log}"))
+                .collect::<Vec<_>>()
+        });
+        died.collect()
+    }
+
+    /// The topology's file.
+    pub(crate) fn topology(&self) -> PathBuf {
+        self.plan.dir.join("cluster.toml")
+    }
+
+    /// Where a node keeps what it knows.
+    pub(crate) fn data(&self, id: u64) -> PathBuf {
+        self.plan.dir.join("data").join(format!("n{id}"))
+    }
+
+    /// The file that says how wrong a process's clock is; only a planted build reads it.
+    pub(crate) fn clock_file(&self, role: Role) -> PathBuf {
+        self.plan.dir.join(format!("{role}.clock"))
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,299 @@
+//! What goes wrong on purpose. Each fault strikes, stays for a while, and is healed; and it proves by what the operating
+//! system says that it bit. One that did not bite makes a run worth nothing.
+
+mod cut;
+mod kill;
+pub(crate) mod members;
+mod pause;
+mod skew;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::history::{Event, FaultWindow};
+use crate::hosts::Role;
+use crate::hosts::cluster::Cluster;
+use crate::recorder::Recorder;
+
+/// How long a fault stays, and how long it is quiet after it: at least a quarter of the time.
+const STAYS_MS: std::ops::Range<u64> = 3_000..5_000;
+const QUIET_MS: std::ops::Range<u64> = 1_500..3_000;
+
+/// What may go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// Some node is killed.
+    KillNode,
+    /// The node that leads a shard is killed.
+    KillLeader,
+    /// As many nodes as may be gone are killed.
+    KillMinority,
+    /// Every process is killed.
+    KillAll,
+    /// A leader is stopped for longer than its lease, and goes on under another.
+    PauseLeader,
+    /// A leader is cut off, with a gateway that still reaches it.
+    CutLeader,
+    /// Some node is cut off, the first gateway with it.
+    CutNode,
+    /// Two nodes do not hear each other; the others hear both.
+    Bridge,
+    /// Every node hears only its neighbours in a ring.
+    Ring,
+    /// Leaders of different shards do not hear each other.
+    CutLeaders,
+    /// Nobody hears a leader, and it hears everybody.
+    Mute,
+    /// A leader hears nobody, and everybody hears it.
+    Deaf,
+    /// Packets between nodes are lost.
+    Loss,
+    /// Packets come late.
+    Delay,
+    /// A node is cut off, and is back, again and again.
+    Flap,
+    /// One node's clock is an hour off.
+    ClockJump,
+    /// One node's clock jumps to and fro.
+    ClockStrobe,
+    /// A node joins, and is removed.
+    Members,
+    /// Leaders are handed over.
+    Handover,
+    /// A gateway is killed.
+    KillGateway,
+}
+
+/// Every fault, and what it is called.
+const FAULTS: &[(&str, Fault)] = &[
+    ("kill-node", Fault::KillNode),
+    ("kill-leader", Fault::KillLeader),
+    ("kill-minority", Fault::KillMinority),
+    ("kill-all", Fault::KillAll),
+    ("pause-leader", Fault::PauseLeader),
+    ("cut-leader", Fault::CutLeader),
+    ("cut-node", Fault::CutNode),
+    ("bridge", Fault::Bridge),
+    ("ring", Fault::Ring),
+    ("cut-leaders", Fault::CutLeaders),
+    ("mute", Fault::Mute),
+    ("deaf", Fault::Deaf),
+    ("loss", Fault::Loss),
+    ("delay", Fault::Delay),
+    ("flap", Fault::Flap),
+    ("clock-jump", Fault::ClockJump),
+    ("clock-strobe", Fault::ClockStrobe),
+    ("members", Fault::Members),
+    ("handover", Fault::Handover),
+    ("kill-gateway", Fault::KillGateway),
+];
+
+/// Families of faults, as they are numbered in the plan of what is tested.
+const FAMILIES: &[(&str, &[Fault])] = &[
+    ("n1", &[]),
+    ("n2", &[Fault::KillLeader, Fault::KillNode, Fault::KillMinority, Fault::KillAll]),
+    ("n3", &[Fault::PauseLeader]),
+    ("n4", &[Fault::CutLeader, Fault::Bridge, Fault::CutNode, Fault::CutLeaders, Fault::Ring]),
+    ("n5", &[Fault::Mute, Fault::Deaf]),
+    ("n6", &[Fault::Loss, Fault::Flap, Fault::Delay]),
+    ("n7", &[Fault::ClockJump, Fault::ClockStrobe]),
+    ("n14", &[Fault::Members]),
+    ("n16", &[Fault::KillGateway]),
+    (
+        "n18",
+        &[
+            Fault::KillLeader,
+            Fault::CutLeader,
+            Fault::PauseLeader,
+            Fault::Loss,
+            Fault::KillGateway,
+            Fault::Mute,
+            Fault::KillAll,
+            Fault::Bridge,
+            Fault::Flap,
+            Fault::KillNode,
+            Fault::Deaf,
+            Fault::CutLeaders,
+            Fault::Handover,
+            Fault::Delay,
+            Fault::KillMinority,
+        ],
+    ),
+];
+
+impl Fault {
+    /// What it is called.
+    pub(crate) fn name(self) -> &'static str {
+        FAULTS.iter().find(|(_, fault)| *fault == self).map_or("?", |(name, _)| name)
+    }
+
+    /// Whether it needs processes in namespaces of their own.
+    pub(crate) const fn needs_net(self) -> bool {
+        match self {
+            Self::CutLeader
+            | Self::CutNode
+            | Self::Bridge
+            | Self::Ring
+            | Self::CutLeaders
+            | Self::Mute
+            | Self::Deaf
+            | Self::Loss
+            | Self::Delay
+            | Self::Flap => true,
+            Self::KillNode
+            | Self::KillLeader
+            | Self::KillMinority
+            | Self::KillAll
+            | Self::PauseLeader
+            | Self::ClockJump
+            | Self::ClockStrobe
+            | Self::Members
+            | Self::Handover
+            | Self::KillGateway => false,
+        }
+    }
+}
+
+/// Faults that go together: a family, or one fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Family {
+    /// As it was written.
+    pub(crate) name: String,
+    /// What it has.
+    pub(crate) faults: Vec<Fault>,
+}
+
+impl FromStr for Family {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = text.to_owned();
+        if let Some((_, faults)) = FAMILIES.iter().find(|(known, _)| *known == text) {
+            return Ok(Self { name, faults: faults.to_vec() });
+        }
+        if let Some((_, fault)) = FAULTS.iter().find(|(known, _)| *known == text) {
+            return Ok(Self { name, faults: vec![*fault] });
+        }
+        let families = FAMILIES.iter().map(|(name, _)| *name);
+        let all: Vec<&str> = families.chain(FAULTS.iter().map(|(name, _)| *name)).collect();
+        Err(format!("there are {}", all.join(", ")))
+    }
+}
+
+/// Every family of faults that there is, by name.
+pub(crate) fn families() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|(name, _)| *name)
+}
+
+/// Whom a fault struck, and how the operating system says so.
+#[derive(Clone, Debug, Default)]
+struct Bite {
+    targets: Vec<String>,
+    bit: bool,
+    evidence: Vec<String>,
+}
+
+/// What strikes.
+pub(crate) struct Nemesis<'a> {
+    cluster: &'a Cluster,
+    recorder: &'a Recorder,
+    rng: StdRng,
+    /// Nodes that have joined and left so far.
+    joined: u64,
+}
+
+impl<'a> Nemesis<'a> {
+    /// Draws from the seed whom it strikes, and when.
+    pub(crate) fn new(cluster: &'a Cluster, recorder: &'a Recorder, seed: u64) -> Self {
+        Self { cluster, recorder, rng: StdRng::seed_from_u64(seed), joined: 0 }
+    }
+
+    /// Strikes one fault after the other, with quiet between, until the time is up; each is healed before that.
+    pub(crate) async fn torment(&mut self, faults: &[Fault], until: u64) -> anyhow::Result<()> {
+        for fault in faults.iter().cycle() {
+            let quiet = self.rng.random_range(QUIET_MS);
+            tokio::time::sleep(Duration::from_millis(quiet)).await;
+            let left = until.saturating_sub(self.recorder.now()) / 1_000_000;
+            if left < STAYS_MS.start {
+                break;
+            }
+            let stays = Duration::from_millis(self.rng.random_range(STAYS_MS).min(left));
+            self.strike(*fault, stays).await?;
+        }
+        Ok(())
+    }
+
+    async fn strike(&mut self, fault: Fault, stays: Duration) -> anyhow::Result<()> {
+        let began = self.recorder.now();
+        let bite = match fault {
+            Fault::KillNode => self.kill_nodes(1, stays).await,
+            Fault::KillMinority => {
+                let nodes = self.cluster.nodes().len();
+                self.kill_nodes(nodes.saturating_sub(1) / 2, stays).await
+            }
+            Fault::KillLeader => self.kill_leader(stays).await,
+            Fault::KillAll => self.kill(self.cluster.roles(), stays).await,
+            Fault::KillGateway => self.kill_gateway(stays).await,
+            Fault::PauseLeader => self.pause_leader(stays).await,
+            Fault::CutLeader
+            | Fault::CutNode
+            | Fault::Bridge
+            | Fault::Ring
+            | Fault::CutLeaders
+            | Fault::Mute
+            | Fault::Deaf
+            | Fault::Loss
+            | Fault::Delay
+            | Fault::Flap => self.trouble_the_net(fault, stays).await,
+            Fault::ClockJump => self.skew(None, stays).await,
+            Fault::ClockStrobe => self.skew(Some(Duration::from_millis(200)), stays).await,
+            Fault::Members => self.change_members().await,
+            Fault::Handover => self.hand_over(stays).await,
+        };
+        let Bite { targets, bit, evidence } = match bite {
+            Ok(bite) => bite,
+            // A fault that could not strike has not bitten; the run says so.
+            Err(why) => Bite { evidence: vec![format!("{why:#}")], ..Bite::default() },
+        };
+        let (name, ended) = (fault.name().to_owned(), self.recorder.now());
+        let fault = FaultWindow { name, began, ended, targets, bit, evidence };
+        self.recorder.put(Event::Fault { fault })
+    }
+
+    /// Some shard.
+    fn any_shard(&mut self) -> u16 {
+        self.rng.random_range(0..self.cluster.plan().shards)
+    }
+
+    /// Some node.
+    fn any_node(&mut self) -> u64 {
+        self.rng.random_range(1..=self.cluster.plan().nodes)
+    }
+
+    /// Every node but these.
+    fn others(&self, but: &[u64]) -> Vec<Role> {
+        let nodes = self.cluster.nodes().into_iter().filter(|node| !but.contains(node));
+        nodes.map(Role::Node).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_one_name_and_a_family() {
+        for (name, fault) in FAULTS {
+            assert_eq!(
+                (fault.name(), name.parse::<Family>().unwrap().faults),
+                (*name, vec![*fault])
+            );
+            let families = FAMILIES.iter().filter(|(_, faults)| faults.contains(fault));
+            assert!(families.count() > 0, "{name}");
+        }
+        assert!("n99".parse::<Family>().is_err());
+    }
+}

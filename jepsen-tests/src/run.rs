@@ -1,0 +1,325 @@
+//! One run: a cluster, callers, a nemesis; then quiet, in which everything must finish; then the end is read.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context;
+use client::Client;
+use futures::future::try_join_all;
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::Instant;
+
+use crate::caller::{self, Book};
+use crate::checkers::DIED;
+use crate::history::{Call, End, Event, Meta, Refusal};
+use crate::hosts::cluster::{Cluster, Plan};
+use crate::hosts::net::Net;
+use crate::nemesis::members::SPARE;
+use crate::nemesis::{Family, Fault, Nemesis};
+use crate::recorder::Recorder;
+use crate::workload::{Generator, WORKLOADS, Workload, wallets};
+
+/// How long everything may take to finish when all is quiet.
+const HEALED_MAX: Duration = Duration::from_secs(60);
+
+/// How long a caller rests whose call could not even be sent.
+const REST: Duration = Duration::from_millis(50);
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// Calls.
+    pub(crate) workloads: Vec<Workload>,
+    /// What goes wrong.
+    pub(crate) families: Vec<Family>,
+    /// For how long.
+    pub(crate) duration: Duration,
+    /// From which seed.
+    pub(crate) seed: u64,
+    /// Calls a second, of all callers together.
+    pub(crate) rate: u64,
+    /// Callers.
+    pub(crate) callers: u64,
+    /// Nodes.
+    pub(crate) nodes: u64,
+    /// The run's folder.
+    pub(crate) out: PathBuf,
+    /// The binary under test.
+    pub(crate) binary: PathBuf,
+    /// Namespaces; loopback without.
+    pub(crate) net: Option<Net>,
+}
+
+/// Gateways: one may be killed, or be on the wrong side of a cut, and there is another.
+const GATEWAYS: u64 = 2;
+
+/// Shards of accounts.
+const SHARDS: u16 = 4;
+
+impl Wanted {
+    /// Every fault, one after the other.
+    fn faults(&self) -> anyhow::Result<Vec<Fault>> {
+        let all = self.families.iter().flat_map(|family| family.faults.iter().copied());
+        let (can, cannot): (Vec<Fault>, Vec<Fault>) =
+            all.partition(|fault| self.net.is_some() || !fault.needs_net());
+        let handover = self.workloads.contains(&Workload::Admin) && !can.contains(&Fault::Handover);
+        let can: Vec<Fault> = can.into_iter().chain(handover.then_some(Fault::Handover)).collect();
+        let wanted = self.families.iter().any(|family| !family.faults.is_empty());
+        anyhow::ensure!(
+            !wanted || !can.is_empty(),
+            "{} need network namespaces, and there are none here",
+            cannot.iter().map(|fault| fault.name()).collect::<Vec<_>>().join(", ")
+        );
+        Ok(can)
+    }
+
+    pub(crate) fn plan(&self) -> Plan {
+        Plan {
+            binary: self.binary.clone(),
+            dir: self.out.clone(),
+            shards: SHARDS,
+            nodes: self.nodes,
+            gateways: GATEWAYS,
+            net: self.net.clone(),
+        }
+    }
+
+    fn meta(&self, faults: &[Fault]) -> Meta {
+        let named = |workload: &Workload| {
+            let found = WORKLOADS.iter().find(|(_, known)| known == workload);
+            found.map_or_else(String::new, |(name, _)| (*name).to_owned())
+        };
+        Meta {
+            accounts: wallets(),
+            overdraft: false,
+            seed: self.seed,
+            workloads: self.workloads.iter().map(named).collect(),
+            faults: faults.iter().map(|fault| fault.name().to_owned()).collect(),
+            hosts: match self.net {
+                Some(_) => "network namespaces, TLS".to_owned(),
+                None => "loopback, plaintext".to_owned(),
+            },
+            duration_ms: u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// What all callers share.
+struct Shared {
+    clients: Vec<Client>,
+    book: RefCell<Book>,
+    generator: RefCell<Generator>,
+    recorder: Recorder,
+    /// The first call of each key.
+    sent: RefCell<BTreeMap<String, Call>>,
+    /// Keys of which somebody heard that nothing was done.
+    undone: RefCell<Vec<String>>,
+    /// Whether nothing new is asked any more.
+    over: Cell<bool>,
+    /// Numbers of processes that have not been given away.
+    processes: Cell<u64>,
+    callers: u64,
+    rate: u64,
+}
+
+/// Runs a cluster, and gives its history. Its files are in the run's folder.
+///
+/// # Errors
+/// When the run could not be carried out: nothing can be said of the cluster then.
+pub(crate) async fn run(wanted: &Wanted) -> anyhow::Result<Vec<Event>> {
+    let faults = wanted.faults()?;
+    let spare = if faults.contains(&Fault::Members) { SPARE } else { 0 };
+    let cluster = Cluster::lay_out(wanted.plan(), spare)?;
+    cluster.start().await?;
+    let clients: Vec<Client> =
+        (1..=GATEWAYS).map(|number| cluster.client(number)).collect::<anyhow::Result<_>>()?;
+    let book = RefCell::new(Book::default());
+    let first = clients.first().context("a cluster has a gateway")?;
+    let accounts = wallets();
+    try_join_all(accounts.iter().map(|(name, opening)| caller::open(first, &book, name, *opening)))
+        .await?;
+    let recorder = Recorder::create(&wanted.out.join("history.jsonl"))?;
+    recorder.put(Event::Meta(wanted.meta(&faults)))?;
+    let shared = Rc::new(Shared {
+        clients,
+        book,
+        generator: RefCell::new(Generator::new(&wanted.workloads, wanted.seed)),
+        recorder,
+        sent: RefCell::default(),
+        undone: RefCell::default(),
+        over: Cell::new(false),
+        processes: Cell::new(wanted.callers.saturating_add(1)),
+        callers: wanted.callers,
+        rate: wanted.rate.max(1),
+    });
+    LocalSet::new().run_until(shared.clone().go(wanted, &faults, &cluster)).await?;
+    cluster.stop().await?;
+    for how in cluster.deaths() {
+        shared.recorder.phase(&format!("{DIED}{how}"))?;
+    }
+    shared.recorder.events()
+}
+
+impl Shared {
+    async fn go(
+        self: Rc<Self>,
+        wanted: &Wanted,
+        faults: &[Fault],
+        cluster: &Cluster,
+    ) -> anyhow::Result<()> {
+        // The first picture tells which shard has which account.
+        self.call(0, 0, &Call::ReadAll).await?;
+        anyhow::ensure!(self.book.borrow().shards() >= 3, "the accounts are on too few shards");
+        let mut callers: Vec<JoinHandle<anyhow::Result<()>>> = Vec::new();
+        for number in 1..=self.callers {
+            callers.push(tokio::task::spawn_local(self.clone().caller(number)));
+        }
+        if wanted.workloads.contains(&Workload::Bank) {
+            callers.push(tokio::task::spawn_local(self.clone().photographer()));
+        }
+        let began = Instant::now();
+        let mut nemesis = Nemesis::new(cluster, &self.recorder, wanted.seed);
+        let until = u64::try_from(wanted.duration.as_nanos())?.saturating_add(self.recorder.now());
+        nemesis.torment(faults, until).await?;
+        tokio::time::sleep(wanted.duration.saturating_sub(began.elapsed())).await;
+        self.over.set(true);
+        self.recorder.phase("liveness")?;
+        let stop: Vec<_> = callers.iter().map(JoinHandle::abort_handle).collect();
+        let quiet = self.clone().finish(callers);
+        match tokio::time::timeout(HEALED_MAX, quiet).await {
+            Ok(finished) => finished,
+            // The history has no end then, and the checkers say so.
+            Err(_) => {
+                stop.iter().for_each(tokio::task::AbortHandle::abort);
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks for one thing after the other; what nobody answered, again, until somebody does.
+    async fn caller(self: Rc<Self>, number: u64) -> anyhow::Result<()> {
+        let (mut process, mut gateway) = (number, usize::try_from(number)?);
+        // A call that nobody answered at first: it may have been carried out, whatever is said of a later copy.
+        let mut unanswered: Option<Call> = None;
+        let mut began = Instant::now();
+        loop {
+            let is_copy = unanswered.is_some();
+            let call = match unanswered.take() {
+                Some(call) => call,
+                None if self.over.get() => return Ok(()),
+                None => {
+                    let pause = self.generator.borrow_mut().pause_ms(self.callers, self.rate);
+                    // What the last call took is part of the pause, so that a slow answer does not make a slow caller.
+                    let pause = Duration::from_millis(pause).saturating_sub(began.elapsed());
+                    tokio::time::sleep(pause).await;
+                    began = Instant::now();
+                    self.generator.borrow_mut().next()
+                }
+            };
+            if let Some(id) = call.id() {
+                self.sent.borrow_mut().entry(id.to_owned()).or_insert_with(|| call.clone());
+            }
+            let end = self.call(process, gateway, &call).await?;
+            match &end {
+                End::Info => {
+                    unanswered = Some(call);
+                    process = self.fresh_process();
+                    gateway = gateway.saturating_add(1);
+                }
+                End::Fail(Refusal { rejected: false, .. }, code) => {
+                    if is_copy {
+                        unanswered = Some(call);
+                    } else {
+                        self.undone.borrow_mut().extend(call.id().map(str::to_owned));
+                    }
+                    if code == "no_answer" {
+                        gateway = gateway.saturating_add(1);
+                    }
+                    tokio::time::sleep(REST).await;
+                }
+                End::Fail(..) | End::Ok(_) => self.generator.borrow_mut().learn(&call, &end),
+            }
+        }
+    }
+
+    /// Takes one whole picture after the other.
+    async fn photographer(self: Rc<Self>) -> anyhow::Result<()> {
+        let mut gateway = 0_usize;
+        while !self.over.get() {
+            if matches!(self.call(0, gateway, &Call::ReadAll).await?, End::Fail(..)) {
+                gateway = gateway.saturating_add(1);
+            }
+            tokio::time::sleep(REST).await;
+        }
+        Ok(())
+    }
+
+    /// Makes a call, and writes down how it ended.
+    async fn call(&self, process: u64, gateway: usize, call: &Call) -> anyhow::Result<End> {
+        let place = gateway.checked_rem(self.clients.len()).unwrap_or(0);
+        let client = self.clients.get(place).context("a cluster has a gateway")?;
+        let of = match call {
+            Call::Lookup { .. } => self.sent.borrow().clone(),
+            Call::Transfer { .. }
+            | Call::Hold { .. }
+            | Call::Post { .. }
+            | Call::Void { .. }
+            | Call::Freeze { .. }
+            | Call::Unfreeze { .. }
+            | Call::Read { .. }
+            | Call::ReadStale { .. }
+            | Call::ReadHold { .. }
+            | Call::Statement { .. }
+            | Call::ReadAll => BTreeMap::new(),
+        };
+        self.recorder.begin(process, call)?;
+        let (end, words) = caller::carry_out(client, &self.book, call, &of).await?;
+        self.recorder.end(process, call, &end, words)?;
+        Ok(end)
+    }
+
+    fn fresh_process(&self) -> u64 {
+        let process = self.processes.get();
+        self.processes.set(process.saturating_add(1));
+        process
+    }
+
+    /// Waits until every caller has its answers, and reads the end, at every gateway.
+    async fn finish(
+        self: Rc<Self>,
+        callers: Vec<JoinHandle<anyhow::Result<()>>>,
+    ) -> anyhow::Result<()> {
+        for caller in callers {
+            caller.await??;
+        }
+        self.recorder.phase("final")?;
+        let reader = self.fresh_process();
+        for gateway in 0..self.clients.len() {
+            for account in wallets().into_keys() {
+                self.until_told(reader, gateway, &Call::Read { account: account.clone() }).await?;
+                self.until_told(reader, gateway, &Call::Statement { account }).await?;
+            }
+            self.until_told(reader, gateway, &Call::ReadAll).await?;
+        }
+        let holds: Vec<String> =
+            self.sent.borrow().keys().filter(|id| id.starts_with('h')).cloned().collect();
+        for hold in holds.into_iter().filter(|hold| self.book.borrow().knows_hold(hold)) {
+            self.until_told(reader, 0, &Call::ReadHold { hold }).await?;
+        }
+        for id in self.undone.take() {
+            self.call(reader, 0, &Call::Lookup { id }).await?;
+        }
+        self.recorder.phase("end")
+    }
+
+    /// Reads until there is an answer: the run's own clock says when that is too late.
+    async fn until_told(&self, process: u64, gateway: usize, call: &Call) -> anyhow::Result<()> {
+        while matches!(self.call(process, gateway, call).await?, End::Fail(..)) {
+            tokio::time::sleep(REST).await;
+        }
+        Ok(())
+    }
+}
