@@ -242,7 +242,8 @@ impl Client {
             | Command::Cut { .. }
             | Command::Direct { .. }
             | Command::Report { .. }
-            | Command::WholeCut { .. } => None,
+            | Command::WholeCut { .. }
+            | Command::StateCut { .. } => None,
         };
         let Some(credit) = credit else { return };
         let undo = self.request(accounts::reverse(credit, posted.transfer));

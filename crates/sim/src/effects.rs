@@ -114,7 +114,8 @@ impl Effects {
             | Command::Cut { .. }
             | Command::Direct { .. }
             | Command::Report { .. }
-            | Command::WholeCut { .. } => return,
+            | Command::WholeCut { .. }
+            | Command::StateCut { .. } => return,
         };
         let came_back = match promise.outcome {
             Some(Ok(_)) => 0,
@@ -172,7 +173,8 @@ impl Effects {
             | Command::Cut { .. }
             | Command::Direct { .. }
             | Command::Report { .. }
-            | Command::WholeCut { .. } => {}
+            | Command::WholeCut { .. }
+            | Command::StateCut { .. } => {}
         }
     }
 
