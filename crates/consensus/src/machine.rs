@@ -136,7 +136,8 @@ impl Machine {
         let applied = catch_unwind(AssertUnwindSafe(|| {
             self.shard.state.ledger().apply(index, &batch, &fetched)
         }));
-        let decided = applied.map_err(|_panic| self.shard.fail(StopReason::Ledger { shard, index }))?;
+        let decided =
+            applied.map_err(|_panic| self.shard.fail(StopReason::Ledger { shard, index }))?;
         self.look_for_state_cut();
         Ok(decided)
     }

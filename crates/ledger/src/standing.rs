@@ -41,7 +41,9 @@ pub enum Disagreement {
         sent: u64,
     },
     /// The sender takes something for applied that the receiver has not.
-    #[error("group {from} takes {acked} messages for applied by group {to}, which has applied {applied}")]
+    #[error(
+        "group {from} takes {acked} messages for applied by group {to}, which has applied {applied}"
+    )]
     NotApplied {
         /// Who sent.
         from: u16,
@@ -73,7 +75,11 @@ impl Ledger {
             at: self.now,
             index: self.index,
             totals: self.totals.clone(),
-            channels: self.channels.peers().map(|(peer, channel)| (peer, channel.clone())).collect(),
+            channels: self
+                .channels
+                .peers()
+                .map(|(peer, channel)| (peer, channel.clone()))
+                .collect(),
         }
     }
 }
@@ -98,9 +104,10 @@ impl Standing {
 
     /// What was sent to a peer and is kept, with its numbers.
     fn kept(&self, peer: u16) -> impl Iterator<Item = (u64, &Message)> {
-        self.channels.get(&peer).into_iter().flat_map(|channel| {
-            (channel.cursors().dropped.saturating_add(1)..).zip(channel.kept())
-        })
+        self.channels
+            .get(&peer)
+            .into_iter()
+            .flat_map(|channel| (channel.cursors().dropped.saturating_add(1)..).zip(channel.kept()))
     }
 
     /// Runs of payments from a peer, of which this group has said what became, and the peer has not heard it.
@@ -142,8 +149,7 @@ impl Standing {
 #[must_use]
 pub fn parts(standings: &BTreeMap<u16, Standing>) -> BTreeMap<u16, Cut> {
     let part = |(number, standing): (&u16, &Standing)| {
-        let mut part =
-            Cut::new((standing.at, standing.index), standing.totals.clone(), Vec::new());
+        let mut part = Cut::new((standing.at, standing.index), standing.totals.clone(), Vec::new());
         for (peer, other) in standings.iter().filter(|(peer, _)| *peer != number) {
             let applied = standing.inbox(*peer);
             for (_, payment) in other.payments(*number).filter(|(number, _)| *number > applied) {
@@ -195,8 +201,11 @@ fn channel(sender: &Standing, receiver: &Standing) -> Vec<Disagreement> {
     let open = sender.payments(to).map(|(number, _)| number);
     let open = open.filter(|number| *number > settled && *number <= applied);
     found.extend(
-        open.filter(|number| !is_answered(*number))
-            .map(|number| Disagreement::NoAnswer { from, to, number }),
+        open.filter(|number| !is_answered(*number)).map(|number| Disagreement::NoAnswer {
+            from,
+            to,
+            number,
+        }),
     );
     found
 }

@@ -192,7 +192,10 @@ impl Run {
         match step {
             Step::Pay(from, payer, to, payee, amount) => {
                 let (debit, credit, amount) = (id(*from, *payer), id(*to, *payee), minor(*amount));
-                self.ask(*from, Command::Transfer { debit, credit, amount, currency: Currency::CNY });
+                self.ask(
+                    *from,
+                    Command::Transfer { debit, credit, amount, currency: Currency::CNY },
+                );
             }
             Step::Write(from, to, count) => {
                 let letter = self.write(*from, *to, *count);
@@ -200,11 +203,8 @@ impl Run {
             }
             Step::Arrive(which, again) if !self.letters.is_empty() => {
                 let which = which % self.letters.len();
-                let (to, letter) = if *again {
-                    self.letters[which].clone()
-                } else {
-                    self.letters.remove(which)
-                };
+                let (to, letter) =
+                    if *again { self.letters[which].clone() } else { self.letters.remove(which) };
                 self.decide(to, letter);
             }
             Step::Arrive(..) => {}

@@ -16,9 +16,9 @@ use super::{End, Head, Piece};
 use crate::checkpoint;
 use crate::codec;
 use crate::store::{
-    self, CHUNK_LEN_MAX, Checkpoint, Chunk, FRAME_HEAD_LEN, FileReader, FileWriter, Files, Interval,
-    LogIndex, LogTimeMs, Offer, PAGE_LEN_MAX, Page, PagesFacts, RealFiles, StoreError, Volume,
-    VolumeFacts, VolumePlan, VolumeWriter,
+    self, CHUNK_LEN_MAX, Checkpoint, Chunk, FRAME_HEAD_LEN, FileReader, FileWriter, Files,
+    Interval, LogIndex, LogTimeMs, Offer, PAGE_LEN_MAX, Page, PagesFacts, RealFiles, StoreError,
+    Volume, VolumeFacts, VolumePlan, VolumeWriter,
 };
 
 const OFFER_NAME: &str = "offer";
@@ -286,9 +286,8 @@ impl Folder {
         let corrupt = |what| StoreError::Corrupt { path: path.clone(), offset: 0, what };
         let mut pages = PageStream::open(&path, self.checkpoint.pages.stream_len)?;
         let ledger = checkpoint::read(books, &self.checkpoint, pages.by_ref());
-        let ledger = ledger.map_err(|error| match error {
-            StoreError::Refused { what } => corrupt(what),
-            other => other,
+        let ledger = ledger.map_err(|error| {
+            if let StoreError::Refused { what } = error { corrupt(what) } else { error }
         })?;
         if !pages.facts.are_same_pages(&self.checkpoint.pages) {
             return Err(corrupt("the pages are not those of the offer"));
@@ -311,7 +310,8 @@ impl Folder {
         let (mut records, mut digest) = (0_u64, 0_u128);
         for record in volume.range(&[], &[u8::MAX; 64]) {
             let (key, value) = record?;
-            let part = cold_digest(&key, &value).map_err(|_| corrupt("a record does not decode"))?;
+            let part =
+                cold_digest(&key, &value).map_err(|_| corrupt("a record does not decode"))?;
             records = records.saturating_add(1);
             digest = digest.wrapping_add(part);
         }

@@ -111,10 +111,7 @@ fn belonging(sealed: u128, volumes: &[Arc<Volume>]) -> Option<Vec<Arc<Volume>>> 
     Some(volumes.iter().take(count).cloned().collect())
 }
 
-fn send_volume(
-    volume: &Volume,
-    take: &mut impl FnMut(Piece) -> bool,
-) -> Result<bool, StoreError> {
+fn send_volume(volume: &Volume, take: &mut impl FnMut(Piece) -> bool) -> Result<bool, StoreError> {
     let (len, mut at) = (volume.facts().len, 0_u64);
     while at < len {
         let left = usize::try_from(len.saturating_sub(at)).unwrap_or(usize::MAX);

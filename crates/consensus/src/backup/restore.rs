@@ -174,10 +174,7 @@ impl Beginning<'_> {
         let ids: BTreeSet<u64> = voters.keys().copied().collect();
         let membership =
             Membership::new(vec![ids], voters).expect("every voter stands among the members");
-        Meta {
-            last_log_id: Some(at),
-            last_membership: StoredMembership::new(Some(at), membership),
-        }
+        Meta { last_log_id: Some(at), last_membership: StoredMembership::new(Some(at), membership) }
     }
 
     fn member(&self, node: u64) -> Member {

@@ -138,7 +138,12 @@ fn a_state_that_ends_in_the_middle_makes_no_folder() {
     }
     let mut sent = 0;
     let image = &sample.image;
-    image.send(|_| { sent += 1; sent < 2 }).unwrap();
+    image
+        .send(|_| {
+            sent += 1;
+            sent < 2
+        })
+        .unwrap();
     assert_eq!(sent, 2, "nobody takes more");
 }
 

@@ -55,17 +55,17 @@ pub use checkpoints::{Checkpoints, Opened, Parts, PassedOver, Published};
 pub use cold::Cold;
 pub use current::{Checkpoint, META_LEN_MAX, PagesFacts};
 pub use error::StoreError;
+pub(crate) use files::read_through;
 pub use files::{Entry, FileReader, FileWriter, Files, RealFiles};
 pub use install::{Install, Wanted};
 pub use memory::MemoryStore;
-pub(crate) use files::read_through;
 pub(crate) use pages::FRAME_HEAD_LEN;
 pub use pages::Pages;
 #[cfg(any(test, feature = "simulated"))]
 pub use sim_files::{Fault, Lost, SimFiles};
 pub use sled::SledStore;
-pub(crate) use snapshot::{frame, frame_lens};
 pub use snapshot::{CHUNK_LEN_MAX, Chunk, FileNumber, Offer, OfferedFile, Snapshot};
+pub(crate) use snapshot::{frame, frame_lens};
 pub use state_store::{
     BATCH_LEN_MAX, GenerationReader, GenerationWriter, PAGE_LEN_MAX, Page, StateStore,
 };

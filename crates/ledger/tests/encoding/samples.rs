@@ -76,10 +76,7 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
 fn state_cut(books: AccountId) -> [Command; 2] {
     let marker = Message::StateMarker { cut: 7, inbox: 0x0102_0304 };
     let message = Some((15, marker));
-    [
-        Command::StateCut { books, cut: 7 },
-        Command::Deliver { books, from: 1, acked: 7, message },
-    ]
+    [Command::StateCut { books, cut: 7 }, Command::Deliver { books, from: 1, acked: 7, message }]
 }
 
 /// What is asked of the directory, one record of each kind, and what goes over the meta group's channels.

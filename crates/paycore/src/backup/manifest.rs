@@ -123,7 +123,8 @@ pub(crate) fn begin(dir: &Path) -> Result<(), Failure> {
     let is_begun = has(NAME_NEW) && !has(NAME);
     let is_ours = |name: &str| name == NAME_NEW || name == "meta" || name.starts_with("shard-");
     let all_ours = entries.iter().all(|entry| entry.file_name().to_str().is_some_and(is_ours));
-    if !entries.is_empty() && !(is_begun && all_ours) {
+    let is_free = entries.is_empty() || (is_begun && all_ours);
+    if !is_free {
         let what = format!("{} is not empty", dir.display());
         return Err(Failure::coded("DIRECTORY_NOT_EMPTY", what));
     }
@@ -159,9 +160,8 @@ pub(crate) fn write(dir: &Path, manifest: &Manifest) -> Result<(), Failure> {
 /// `BACKUP_UNFINISHED` when there is none, `BACKUP_DAMAGED` when it is not as it was written.
 pub(crate) fn read(dir: &Path) -> Result<Manifest, Failure> {
     let path = dir.join(NAME);
-    let damaged = |what: &str| {
-        Failure::coded("BACKUP_DAMAGED", format!("{}: {what}", path.display()))
-    };
+    let damaged =
+        |what: &str| Failure::coded("BACKUP_DAMAGED", format!("{}: {what}", path.display()));
     match fs::metadata(&path) {
         Err(why) if why.kind() == io::ErrorKind::NotFound => {
             let what = format!("{} has no {NAME}", dir.display());

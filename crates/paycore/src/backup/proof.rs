@@ -57,7 +57,8 @@ pub(crate) fn prove(dir: &Path, shards: Shards) -> Result<Proven, Failure> {
     if found.problems.is_empty() {
         return Ok(Proven { groups, sums });
     }
-    let problems = found.problems.iter().map(|problem| format!("{}: {}", problem.file, problem.what));
+    let problems =
+        found.problems.iter().map(|problem| format!("{}: {}", problem.file, problem.what));
     let problems: Vec<String> = problems.collect();
     Err(Failure::coded("BACKUP_DAMAGED", problems.join("; ")))
 }

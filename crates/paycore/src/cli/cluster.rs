@@ -245,11 +245,7 @@ fn offline(command: &Command, invocation: &Invocation) -> Result<(), Failure> {
     }
 }
 
-async fn dispatch(
-    command: &Command,
-    mut operator: Operator,
-    cluster: &str,
-) -> Result<(), Failure> {
+async fn dispatch(command: &Command, mut operator: Operator, cluster: &str) -> Result<(), Failure> {
     match command {
         Command::Status { .. } => operator.status().await,
         Command::Backup { dir, .. } => operator.backup(dir, cluster).await,

@@ -85,8 +85,7 @@ impl Operator {
     async fn try_backup(&self, dir: &Path, cluster: &str) -> Result<Manifest, Failure> {
         let view = self.look().await?;
         let shards = view.meta.and_then(Shards::new);
-        let shards =
-            shards.ok_or_else(|| Failure::coded("NODE_UNREACHABLE", "no node answers"))?;
+        let shards = shards.ok_or_else(|| Failure::coded("NODE_UNREACHABLE", "no node answers"))?;
         let cut = now_us();
         self.begin_state_cut(&view, shards, cut).await?;
         let asked = shards.groups().map(|group| self.ask_for_state(&view, group, cut));
@@ -110,8 +109,7 @@ impl Operator {
     async fn begin_state_cut(&self, view: &View, shards: Shards, cut: u64) -> Result<(), Failure> {
         let leader = view.shards.get(&0).and_then(|shard| shard.leader);
         let address = leader.and_then(|leader| view.nodes.get(&leader));
-        let address =
-            address.ok_or_else(|| Failure::coded("NO_LEADER", "nobody leads shard 0"))?;
+        let address = address.ok_or_else(|| Failure::coded("NO_LEADER", "nobody leads shard 0"))?;
         self.doors.begin_state_cut(&address.address, shards, cut).await
     }
 

@@ -162,9 +162,7 @@ impl Doors {
             Some(Reply::Answer(Answer { outcome: Err(rejection), .. })) => {
                 Err(Failure::coded(rejection.code(), format!("the cut: {rejection}")))
             }
-            Some(Reply::Failure(why)) => {
-                Err(Failure::coded(why.code(), format!("the cut: {why}")))
-            }
+            Some(Reply::Failure(why)) => Err(Failure::coded(why.code(), format!("the cut: {why}"))),
             None => Err(unknown("an answer that cannot be read")),
         }
     }

@@ -134,7 +134,9 @@ fn config(order: &Order<'_>, topology: &Topology) -> Result<NodeConfig, Failure>
         return Err(Failure::config(what));
     }
     if topology.store.kind == StoreKind::Memory {
-        return Err(Failure::config("a node that keeps its checkpoints in memory has nothing to restore to"));
+        return Err(Failure::config(
+            "a node that keeps its checkpoints in memory has nothing to restore to",
+        ));
     }
     let (peers, shards) = (topology.peers(), topology.shards());
     let mut config = NodeConfig::new(order.node, order.data.to_path_buf(), peers, shards);
@@ -146,10 +148,14 @@ fn config(order: &Order<'_>, topology: &Topology) -> Result<NodeConfig, Failure>
 fn folders(dir: &Path, manifest: &Manifest) -> Result<Vec<Folder>, Failure> {
     let open = |named: &backup::Group| {
         let damaged = |what: String| Failure::coded("BACKUP_DAMAGED", what);
-        let folder = Folder::open(&dir.join(&named.folder)).map_err(|why| damaged(why.to_string()))?;
+        let folder =
+            Folder::open(&dir.join(&named.folder)).map_err(|why| damaged(why.to_string()))?;
         let digest = backup::hex(&folder.digest().to_be_bytes());
         if (folder.index(), &digest) != (named.index, &named.digest) {
-            return Err(damaged(format!("{}: it is another state than the manifest names", named.folder)));
+            return Err(damaged(format!(
+                "{}: it is another state than the manifest names",
+                named.folder
+            )));
         }
         Ok(folder)
     };
@@ -170,5 +176,7 @@ fn not_restored(why: &RestoreError) -> Failure {
 /// Reads what another node's restoration said: 32 hexadecimal digits.
 pub(super) fn birth(text: &str) -> Result<Birth, String> {
     let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32);
-    number.map(|number| Birth(number.to_be_bytes())).ok_or_else(|| "32 hexadecimal digits".to_owned())
+    number
+        .map(|number| Birth(number.to_be_bytes()))
+        .ok_or_else(|| "32 hexadecimal digits".to_owned())
 }
