@@ -130,10 +130,14 @@ impl State {
         Frozen { image, bytes, life: self.life.load(Ordering::Acquire) }
     }
 
-    /// Keeps what a state cut found, in the place of what an earlier one did.
+    /// Keeps what a state cut found, in the place of what an earlier one did, and not in that of a later one.
     pub(crate) fn keep_state_image(&self, image: StateImage) {
-        let kept = self.state_image_slot().replace(Arc::new(image));
-        drop(kept);
+        let mut slot = self.state_image_slot();
+        let is_later = |kept: &Arc<StateImage>| kept.cut() > image.cut();
+        if !slot.as_ref().is_some_and(is_later) {
+            let gone = slot.replace(Arc::new(image));
+            drop((slot, gone));
+        }
     }
 
     /// Lets go of what a state cut found, when its time is over. Whoever reads it keeps it.

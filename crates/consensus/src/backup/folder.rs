@@ -286,9 +286,8 @@ impl Folder {
         let corrupt = |what| StoreError::Corrupt { path: path.clone(), offset: 0, what };
         let mut pages = PageStream::open(&path, self.checkpoint.pages.stream_len)?;
         let ledger = checkpoint::read(books, &self.checkpoint, pages.by_ref());
-        let ledger = ledger.map_err(|error| match error {
-            StoreError::Refused { what } => corrupt(what),
-            other => other,
+        let ledger = ledger.map_err(|error| {
+            if let StoreError::Refused { what } = error { corrupt(what) } else { error }
         })?;
         if !pages.facts.are_same_pages(&self.checkpoint.pages) {
             return Err(corrupt("the pages are not those of the offer"));

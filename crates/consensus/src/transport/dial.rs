@@ -14,6 +14,7 @@ use super::tls::PeerTls;
 use super::{
     FRAME_BYTES, Lane, Link, PARCEL_READ_BYTES_MAX, PROBE_EVERY, Parcel, WINDOW_BYTES, parcels,
 };
+use crate::raft::DiskId;
 use crate::roster::{Roster, TurnedAway};
 use crate::runtime;
 
@@ -76,12 +77,7 @@ pub(crate) async fn dial(link: Arc<Link>, lane: Lane, way: Way, mut stop: watch:
         match outcome {
             Ok(()) => pause = PAUSE_MIN,
             Err(error) => {
-                if let DialError::Status(status) = &error
-                    && status.code() == OTHER_DISK
-                {
-                    link.set_turned_away();
-                    way.roster.tell();
-                }
+                heed(&link, &way.roster, &error);
                 // Said once, and not with every attempt, until something else is wrong.
                 let is_news = !std::mem::replace(&mut distrusts, is_distrust(&error));
                 if is_news && distrusts {
@@ -106,6 +102,23 @@ pub(crate) async fn dial(link: Arc<Link>, lane: Lane, way: Way, mut stop: watch:
         }
     }
     link.disconnect(lane);
+}
+
+/// Takes note when the peer knows this node with another data directory. It is only a peer's word when the peer itself is
+/// the one that is known here: a node of a cluster that this one's was restored from knows others by these ids, and must
+/// not stop anybody here.
+fn heed(link: &Link, roster: &Roster, error: &DialError) {
+    let DialError::Status(status) = error else { return };
+    if status.code() != OTHER_DISK {
+        return;
+    }
+    let theirs = DiskId::try_from(status.details()).ok();
+    if theirs.is_some_and(|theirs| !roster.is_welcome(link.peer, theirs)) {
+        tracing::debug!(peer = link.peer, "turned away by a node of another cluster");
+        return;
+    }
+    link.set_turned_away();
+    roster.tell();
 }
 
 /// One connection's life. `Ok` when it was up for a while.

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 use tonic::transport::Server;
@@ -75,7 +76,11 @@ impl Peer for PeerService {
         let disk = admitted.map_err(|away| {
             tracing::warn!(node = greeting.node, %away, "turned a node away");
             match away {
-                TurnedAway::OtherDisk(_) => Status::new(OTHER_DISK, away.to_string()),
+                // With whom it dealt: it may know another node here, and then it is not for it to go.
+                TurnedAway::OtherDisk(_) => {
+                    let own = Bytes::copy_from_slice(&roster.disk);
+                    Status::with_details(OTHER_DISK, away.to_string(), own)
+                }
                 TurnedAway::OtherCertificate { .. } => {
                     Status::new(OTHER_CERTIFICATE, away.to_string())
                 }

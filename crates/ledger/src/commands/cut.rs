@@ -62,9 +62,13 @@ impl Ledger {
         }
     }
 
-    /// Keeps everything as it is now, for whoever takes it: in it, nobody has met the cut.
+    /// Keeps everything as it is now, for whoever takes it, unless a later cut's is still there: in it, nobody has met the
+    /// cut.
     fn keep_state(&mut self, number: u64) {
         self.answer_meta();
+        if self.state_image.as_ref().is_some_and(|(kept, _)| *kept > number) {
+            return;
+        }
         self.state_image = Some((number, self.freeze()));
     }
 

@@ -123,7 +123,8 @@ pub(crate) fn begin(dir: &Path) -> Result<(), Failure> {
     let is_begun = has(NAME_NEW) && !has(NAME);
     let is_ours = |name: &str| name == NAME_NEW || name == "meta" || name.starts_with("shard-");
     let all_ours = entries.iter().all(|entry| entry.file_name().to_str().is_some_and(is_ours));
-    if !entries.is_empty() && !(is_begun && all_ours) {
+    let is_free = entries.is_empty() || (is_begun && all_ours);
+    if !is_free {
         let what = format!("{} is not empty", dir.display());
         return Err(Failure::coded("DIRECTORY_NOT_EMPTY", what));
     }

@@ -113,6 +113,36 @@ impl Cluster {
         cluster
     }
 
+    /// The same, of a topology that somebody changes first.
+    pub(crate) fn start_edited(
+        file: &str,
+        edit: impl FnOnce(String) -> String,
+        flags: impl FnOnce(&Path) -> Vec<String>,
+    ) -> Self {
+        let mut cluster = Self::lay_out(file, edit);
+        cluster.start_all(flags);
+        cluster
+    }
+
+    /// A cluster of so many nodes and shards, whose nodes' directories somebody prepares before they are started; what he
+    /// gives are the gateway's flags.
+    pub(crate) fn prepared(
+        file: &str,
+        (nodes, shards): (u64, u16),
+        prepare: impl FnOnce(&Self) -> Vec<String>,
+    ) -> Self {
+        let many = format!("shards = {shards}\n");
+        let mut cluster = Self::lay_out(file, |text| text.replace("shards = 1\n", &many));
+        let first = u64::try_from(cluster.addresses.len()).unwrap() + 1;
+        for id in first..=nodes {
+            cluster.name_node(id);
+        }
+        cluster.joining.clear();
+        let flags = prepare(&cluster);
+        cluster.start_all(|_| flags);
+        cluster
+    }
+
     /// The same with TLS and certificates of its own. `clients` says whether callers must show one.
     pub(crate) fn start_tls(file: &str, clients: &str) -> Self {
         Self::start_tls_with(file, clients, |_| Vec::new())

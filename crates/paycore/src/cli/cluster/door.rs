@@ -24,6 +24,9 @@ const LOOK_MAX: Duration = Duration::from_secs(2);
 /// How long a change may take: longer than a node gives it.
 const CHANGE_MAX: Duration = Duration::from_secs(15);
 
+/// Bytes of one group's state that may be on their way.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+
 /// How long a node may take to begin with a group's state: it waits for the cut meanwhile.
 const STATE_WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -70,7 +73,10 @@ impl Doors {
             .map_err(|why| unreachable(&why))?
             .connect_timeout(LOOK_MAX);
         let endpoint = match within {
-            None => endpoint,
+            // What is streamed is long, and comes in large pieces.
+            None => endpoint
+                .initial_stream_window_size(STREAM_WINDOW_BYTES)
+                .initial_connection_window_size(STREAM_WINDOW_BYTES),
             Some(within) => endpoint.timeout(within),
         };
         let endpoint = match &self.tls {
