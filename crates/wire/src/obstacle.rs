@@ -86,6 +86,30 @@ pub enum Obstacle {
         /// The shard.
         shard: u32,
     },
+    /// Remove the node, or stop it for good first.
+    #[error("node {node} is alive")]
+    NodeAlive {
+        /// The node.
+        node: u64,
+    },
+    /// Use a new node id.
+    #[error("node {node} has left the cluster for good")]
+    NodeRetired {
+        /// The node.
+        node: u64,
+    },
+    /// See what keeps the node from starting.
+    #[error("node {node} was asked to restart, and has not come back")]
+    NodeNotBack {
+        /// The node.
+        node: u64,
+    },
+    /// Restart the node by other means.
+    #[error("nobody would start node {node} again")]
+    NodeUnsupervised {
+        /// The node.
+        node: u64,
+    },
 }
 
 impl Obstacle {
@@ -105,6 +129,10 @@ impl Obstacle {
             Self::ReplicaRole { .. } => "REPLICA_ROLE",
             Self::ReplicationAtRisk { .. } => "REPLICATION_AT_RISK",
             Self::CutGone { .. } => "CUT_GONE",
+            Self::NodeAlive { .. } => "NODE_ALIVE",
+            Self::NodeRetired { .. } => "NODE_RETIRED",
+            Self::NodeNotBack { .. } => "NODE_NOT_BACK",
+            Self::NodeUnsupervised { .. } => "NODE_UNSUPERVISED",
         }
     }
 
@@ -122,7 +150,11 @@ impl Obstacle {
             | Self::DiskMismatch { node }
             | Self::NodeMismatch { node }
             | Self::ReplicaLeads { node }
-            | Self::ReplicaRole { node } => vec![("node", node)],
+            | Self::ReplicaRole { node }
+            | Self::NodeAlive { node }
+            | Self::NodeRetired { node }
+            | Self::NodeNotBack { node }
+            | Self::NodeUnsupervised { node } => vec![("node", node)],
             Self::ReplicationAtRisk { shard, wanted } => {
                 vec![("shard", u64::from(shard)), ("wanted", wanted)]
             }
@@ -140,7 +172,7 @@ impl Obstacle {
 
     /// One of each, for tests of the catalogue.
     #[must_use]
-    pub const fn every() -> [Self; 12] {
+    pub const fn every() -> [Self; 16] {
         [
             Self::ChangeUnderWay { shard: 0 },
             Self::ReplicaBehind { node: 1, lag: 1 },
@@ -154,6 +186,10 @@ impl Obstacle {
             Self::ReplicaRole { node: 1 },
             Self::ReplicationAtRisk { shard: 0, wanted: 3 },
             Self::CutGone { shard: 0 },
+            Self::NodeAlive { node: 1 },
+            Self::NodeRetired { node: 1 },
+            Self::NodeNotBack { node: 1 },
+            Self::NodeUnsupervised { node: 1 },
         ]
     }
 }

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use ledger::batch::put_record;
+use ledger::{Answer, Request};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use wire::Reply;
 use wire::proto::cluster::cluster_client::ClusterClient;
+use wire::proto::cluster::shard_client::ShardClient;
 use wire::proto::cluster::{
-    AddLearnerRequest, ChangeReply, ChangeVotersRequest, GetNodeRequest, NodeStatus,
-    RemoveLearnerRequest, RetireNodeRequest, SetDrainedRequest, TransferLeaderRequest,
+    AddLearnerRequest, ChangeReply, ChangeVotersRequest, Frame, GetNodeRequest, NodeStatus,
+    RemoveLearnerRequest, RestartNodeRequest, RetireNodeRequest, SetDrainedRequest,
+    TransferLeaderRequest,
 };
 use wire::status::Said;
 
@@ -17,6 +22,9 @@ const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// How long a change may take: longer than a node gives it.
 const CHANGE_MAX: Duration = Duration::from_secs(15);
+
+/// How long a request may wait to be proposed.
+const DECIDE_MAX: Duration = Duration::from_secs(5);
 
 /// One change of one shard, asked of its leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +57,10 @@ impl Doors {
         address: &str,
         within: Duration,
     ) -> Result<ClusterClient<Channel>, Failure> {
+        Ok(ClusterClient::new(self.dial(address, within).await?))
+    }
+
+    async fn dial(&self, address: &str, within: Duration) -> Result<Channel, Failure> {
         let unreachable = |why: &dyn std::fmt::Display| {
             Failure::coded("NODE_UNREACHABLE", format!("{address}: {why}"))
         };
@@ -61,7 +73,7 @@ impl Doors {
             None => endpoint,
             Some(tls) => endpoint.tls_config(tls.clone()).map_err(|why| unreachable(&why))?,
         };
-        Ok(ClusterClient::new(endpoint.connect().await.map_err(|why| unreachable(&why))?))
+        endpoint.connect().await.map_err(|why| unreachable(&why))
     }
 
     /// How a node does; nothing, when it does not answer.
@@ -104,21 +116,73 @@ impl Doors {
         said(client.retire_node(RetireNodeRequest { node_id }).await)
     }
 
-    /// Drains a node, or ends that.
+    /// Drains a node by an operator's wish, or ends that and every other reason.
     pub(super) async fn set_drained(
         &self,
         address: &str,
         is_drained: bool,
     ) -> Result<bool, Failure> {
         let mut client = self.connect(address, CHANGE_MAX).await?;
-        said(client.set_drained(SetDrainedRequest { is_drained }).await)
+        said(client.set_drained(SetDrainedRequest { is_drained, for_restart: false }).await)
+    }
+
+    /// Drains a node for a restart, or ends that alone.
+    pub(super) async fn set_restarting(
+        &self,
+        address: &str,
+        is_drained: bool,
+    ) -> Result<bool, Failure> {
+        let mut client = self.connect(address, CHANGE_MAX).await?;
+        said(client.set_drained(SetDrainedRequest { is_drained, for_restart: true }).await)
+    }
+
+    /// Ends one run of a node's process.
+    pub(super) async fn restart(&self, address: &str, run: u64) -> Result<bool, Failure> {
+        let mut client = self.connect(address, CHANGE_MAX).await?;
+        said(client.restart_node(RestartNodeRequest { run }).await)
+    }
+
+    /// Has a shard decide one request, at the door at which gateways do: asked of its leader.
+    pub(super) async fn decide(
+        &self,
+        address: &str,
+        shard: u16,
+        request: &Request,
+    ) -> Result<(), Failure> {
+        let unknown = |why: &str| Failure::coded("OUTCOME_UNKNOWN", format!("{address}: {why}"));
+        let mut records = Vec::new();
+        put_record(request, &mut records).map_err(|why| Failure::usage(why.to_string()))?;
+        let timeout_ms = u32::try_from(DECIDE_MAX.as_millis()).unwrap_or(u32::MAX);
+        let (shard, records) = (shard.into(), records.into());
+        let frame = Frame { id: 1, shard, timeout_ms, count: 1, records, traceparents: Vec::new() };
+        let mut client = ShardClient::new(self.dial(address, CHANGE_MAX).await?);
+        let session = client.session(futures::stream::iter([frame])).await.map_err(refused)?;
+        let answer = session.into_inner().message().await.map_err(refused)?;
+        let answer = answer.ok_or_else(|| unknown("the stream ended without an answer"))?;
+        let mut replies =
+            wire::reply::decode(&answer.answers, 1).map_err(|why| unknown(&why.to_string()))?;
+        match replies.next() {
+            Some(Ok(Reply::Answer(Answer { outcome: Ok(_), .. }))) => Ok(()),
+            Some(Ok(Reply::Answer(Answer { outcome: Err(rejection), .. }))) => {
+                Err(Failure::coded(rejection.code(), rejection.to_string()))
+            }
+            Some(Ok(Reply::Failure(failure))) => {
+                Err(Failure::coded(failure.code(), failure.to_string()))
+            }
+            Some(Err(_)) | None => Err(unknown("its answer cannot be read")),
+        }
     }
 }
 
 fn said(answered: Result<tonic::Response<ChangeReply>, tonic::Status>) -> Result<bool, Failure> {
-    answered.map(|reply| reply.into_inner().is_new).map_err(|status| match Said::read(&status) {
+    answered.map(|reply| reply.into_inner().is_new).map_err(refused)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what an error is mapped by takes the error")]
+fn refused(status: tonic::Status) -> Failure {
+    match Said::read(&status) {
         Said::Coded { entry, message, .. } => Failure::coded(entry.code, message),
         Said::NotConnected { message } => Failure::coded("NODE_UNREACHABLE", message),
         Said::Foreign { message } => Failure::coded("OUTCOME_UNKNOWN", message),
-    })
+    }
 }
