@@ -1,4 +1,4 @@
-.PHONY: verify fix sim loom planted next-level failpoints bench jepsen
+.PHONY: verify fix sim loom planted next-level upgrade membership failpoints bench jepsen
 
 # A simulated cluster is all computation: optimised, a seed takes a ninth of the time.
 SIM_PROFILE = --config profile.dev.package.consensus.opt-level=2 --config profile.dev.package.ledger.opt-level=2 \
@@ -33,6 +33,17 @@ next-level:
 	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/.ci/next-level cargo build --workspace --bin paycore
 	mkdir -p target/next-level
 	cp target/debug/paycore target/next-level/
+
+# What the next release brings; and it is rolled out, back and out again over a cluster under load.
+upgrade: next-level
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/.ci/next-level cargo test --workspace --test next_level
+	PAYCORE_NEXT_LEVEL=$(CURDIR)/target/next-level/paycore cargo test --workspace --test operations release -- --nocapture
+
+# Random steps of operating a cluster under load, STEPS of them at the least, and the next release at the end.
+STEPS ?= 24
+membership: next-level
+	PAYCORE_MEMBERSHIP_STEPS=$(STEPS) PAYCORE_NEXT_LEVEL=$(CURDIR)/target/next-level/paycore \
+		cargo test --workspace --test operations random_steps -- --nocapture
 
 # A process dies at every step of money between shards, and of every operation of a cluster.
 failpoints: planted

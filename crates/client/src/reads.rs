@@ -189,5 +189,7 @@ const fn asked(operation: Operation) -> v1::Operation {
         | Operation::Cut
         | Operation::Direct
         | Operation::Report => v1::Operation::Unspecified,
+        #[cfg(next_level)]
+        Operation::Extend => v1::Operation::Unspecified,
     }
 }

@@ -93,8 +93,10 @@ pub(crate) struct Desk {
     /// The groups of which this node had anything when it was opened, or has left.
     traces: RwLock<BTreeSet<u16>>,
     calls: mpsc::Sender<Call>,
-    /// An operator wants nothing led from here.
+    /// Nothing is to be led from here, by an operator's wish or for a restart.
     pub(crate) is_drained: watch::Sender<bool>,
+    /// It is for a restart.
+    pub(crate) is_restarting: watch::Sender<bool>,
     /// Turns true when the node goes down: the lanes to it end then.
     pub(crate) going_down: watch::Receiver<bool>,
 }
@@ -114,10 +116,18 @@ impl Desk {
         going_down: watch::Receiver<bool>,
     ) -> (Self, mpsc::Receiver<Call>) {
         let (calls, coming) = mpsc::channel(CALLS_MAX);
-        let (hosts, traces) = (RwLock::default(), RwLock::default());
-        let (mailbox, is_drained) = (mail::Slot::new(), watch::Sender::new(false));
-        let desk =
-            Self { roster, witness, clock, hosts, traces, mailbox, calls, is_drained, going_down };
+        let desk = Self {
+            roster,
+            witness,
+            clock,
+            hosts: RwLock::default(),
+            mailbox: mail::Slot::new(),
+            traces: RwLock::default(),
+            calls,
+            is_drained: watch::Sender::new(false),
+            is_restarting: watch::Sender::new(false),
+            going_down,
+        };
         (desk, coming)
     }
 

@@ -5,6 +5,7 @@
 //!
 //! Whatever goes wrong here stops the node: an error of a disk must never become an outcome, or replicas part.
 
+use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -136,8 +137,10 @@ impl Machine {
         let applied = catch_unwind(AssertUnwindSafe(|| {
             self.shard.state.ledger().apply(index, &batch, &fetched)
         }));
-        let decided =
-            applied.map_err(|_panic| self.shard.fail(StopReason::Ledger { shard, index }))?;
+        let decided = applied.map_err(|panic| {
+            let why = words(panic.as_ref()).into();
+            self.shard.fail(StopReason::Ledger { shard, index, why })
+        })?;
         self.look_for_state_cut();
         Ok(decided)
     }
@@ -257,4 +260,10 @@ impl RaftStateMachine<Group> for Machine {
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
         Ok(self.shard.state.mark().map(|mark| mark.into_snapshot(&self.shard)))
     }
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let owned = || panic.downcast_ref::<String>().map(String::as_str);
+    panic.downcast_ref::<&str>().copied().or_else(owned).unwrap_or("nothing")
 }

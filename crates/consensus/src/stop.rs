@@ -47,13 +47,16 @@ pub enum StopReason {
         /// What is wrong with it.
         error: Corrupt,
     },
-    /// The ledger refused to go on: a bug, or a log that is wrong. Report it; the other nodes will stop there too.
-    #[error("shard {shard}, entry {index}: the ledger panicked")]
+    /// The ledger refused to go on: a feature level that only newer releases know, a bug, or a log that is wrong. Start a
+    /// newer release, or report it: the other nodes will stop there too.
+    #[error("shard {shard}, entry {index}: the ledger panicked: {why}")]
     Ledger {
         /// The shard.
         shard: u16,
         /// The entry that was being applied.
         index: u64,
+        /// What it said.
+        why: Arc<str>,
     },
     /// This replica differs from a majority. Keep the data directory for study; let the node rejoin under a new id.
     #[error("shard {shard}: the ledger differs from a majority's at entry {index} (DIVERGED)")]

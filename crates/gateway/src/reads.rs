@@ -361,6 +361,7 @@ impl Reads {
                 | Failure::PeerBehind
                 | Failure::RateLimited
                 | Failure::TablesStale
+                | Failure::LevelTooLow
                 | Failure::InvalidRecord,
             ) => Err(Miss::Final(Box::new(status))),
             None => match said {

@@ -78,6 +78,12 @@ impl Ledger {
                         ask(ColdName::Hold(*hold));
                     }
                 }
+                #[cfg(next_level)]
+                Command::Extend { hold, .. } => {
+                    if self.hold(hold).is_none() {
+                        ask(ColdName::Hold(*hold));
+                    }
+                }
                 Command::Reverse { credit, transfer } => {
                     self.missing_transfer(*credit, *transfer, &mut ask);
                 }
@@ -189,6 +195,10 @@ impl Ledger {
             Command::WholeCut { books, cut } => self.cut(*tenant, *books, *cut, Extent::Whole)?,
             Command::StateCut { books, cut } => self.cut(*tenant, *books, *cut, Extent::State)?,
             Command::Direct { name, record, .. } => self.direct(*tenant, name, record)?,
+            #[cfg(next_level)]
+            Command::Extend { hold, timeout_ms } => {
+                self.extend_hold(*tenant, (*hold, *timeout_ms), fetched)?;
+            }
             Command::Deliver { .. } | Command::Report { .. } => {
                 unreachable!("taken in before keys are asked for")
             }
@@ -208,6 +218,8 @@ impl Ledger {
             Operation::Post | Operation::Void => {
                 self.touch_hold(HoldId::from_u128(command.subject()));
             }
+            #[cfg(next_level)]
+            Operation::Extend => self.touch_hold(HoldId::from_u128(command.subject())),
             Operation::Freeze
             | Operation::Unfreeze
             | Operation::Close

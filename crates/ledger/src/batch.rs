@@ -17,7 +17,9 @@ use crate::account::{AccountKind, Authority, FreezeScope};
 use crate::amount::{Amount, Currency};
 use crate::channels::Message;
 use crate::codec;
-use crate::directory::{Name, Record};
+#[cfg(next_level)]
+use crate::commands::LEVEL_EXTEND;
+use crate::directory::{LEVEL_FIRST, Name, Record};
 use crate::hash;
 use crate::id::{AccountId, HoldId, TenantId, Time, TransferId};
 use crate::key::{Key, Operation, ScopedKey};
@@ -197,6 +199,14 @@ pub enum Command {
         /// Its number: greater than that of any cut before it.
         cut: u64,
     },
+    /// Gives an active hold another deadline, counted from now. Known from feature level [`LEVEL_EXTEND`] on.
+    #[cfg(next_level)]
+    Extend {
+        /// The hold.
+        hold: HoldId,
+        /// How long it lasts from now on in log time, 1 … [`crate::HOLD_MS_AT_ONCE_MAX`].
+        timeout_ms: u64,
+    },
 }
 
 impl Command {
@@ -218,6 +228,8 @@ impl Command {
             Self::Cut { .. } | Self::WholeCut { .. } | Self::StateCut { .. } => Operation::Cut,
             Self::Direct { .. } => Operation::Direct,
             Self::Report { .. } => Operation::Report,
+            #[cfg(next_level)]
+            Self::Extend { .. } => Operation::Extend,
         }
     }
 
@@ -240,6 +252,34 @@ impl Command {
             | Self::Direct { .. }
             | Self::WholeCut { .. }
             | Self::StateCut { .. } => false,
+            #[cfg(next_level)]
+            Self::Extend { .. } => false,
+        }
+    }
+
+    /// From which feature level on it is known. Below it, nobody proposes it.
+    #[must_use]
+    pub const fn level(&self) -> u32 {
+        match self {
+            Self::Open { .. }
+            | Self::Freeze { .. }
+            | Self::Unfreeze { .. }
+            | Self::Close { .. }
+            | Self::Transfer { .. }
+            | Self::MultiTransfer { .. }
+            | Self::Hold { .. }
+            | Self::Post { .. }
+            | Self::Void { .. }
+            | Self::Reverse { .. }
+            | Self::ForgetKeys { .. }
+            | Self::Deliver { .. }
+            | Self::Cut { .. }
+            | Self::Direct { .. }
+            | Self::Report { .. }
+            | Self::WholeCut { .. }
+            | Self::StateCut { .. } => LEVEL_FIRST,
+            #[cfg(next_level)]
+            Self::Extend { .. } => LEVEL_EXTEND,
         }
     }
 
@@ -270,6 +310,8 @@ impl Command {
             | Self::Report { .. }
             | Self::WholeCut { .. }
             | Self::StateCut { .. } => false,
+            #[cfg(next_level)]
+            Self::Extend { .. } => false,
         }
     }
 
@@ -284,6 +326,8 @@ impl Command {
             Self::Transfer { debit, .. } | Self::Hold { debit, .. } => debit.to_u128(),
             Self::MultiTransfer { initiator, .. } => initiator.to_u128(),
             Self::Post { hold, .. } | Self::Void { hold } => hold.to_u128(),
+            #[cfg(next_level)]
+            Self::Extend { hold, .. } => hold.to_u128(),
             Self::Reverse { credit, .. } => credit.to_u128(),
             Self::ForgetKeys { books, .. }
             | Self::Deliver { books, .. }

@@ -46,6 +46,13 @@ impl Holds {
         self.active.put(hold.id, hold);
     }
 
+    /// Takes a hold out of both orders, before it is written with another deadline.
+    #[cfg(next_level)]
+    pub(crate) fn take_from_orders(&mut self, hold: &Hold) {
+        self.by_account.remove(&(hold.debit, hold.expires_at, hold.id));
+        self.by_deadline.remove(&(hold.expires_at, hold.id));
+    }
+
     /// Takes out a hold that ends.
     pub(crate) fn remove(&mut self, hold: &Hold) {
         self.by_account.remove(&(hold.debit, hold.expires_at, hold.id));

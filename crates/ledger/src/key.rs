@@ -106,6 +106,9 @@ pub enum Operation {
     Direct,
     /// Reporting to the directory. It has no key.
     Report,
+    /// Giving a hold another deadline.
+    #[cfg(next_level)]
+    Extend,
 }
 
 /// A key within its scope: what the ledger looks up.

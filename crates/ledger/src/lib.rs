@@ -67,6 +67,8 @@ pub use cold::{
     ColdName, ColdRecord, ColdValue, Corrupt, Incoming, KeptOutcome, cold_digest, posting_filter,
     posting_range,
 };
+#[cfg(next_level)]
+pub use commands::{HOLD_MS_AT_ONCE_MAX, LEVEL_EXTEND};
 pub use cut_image::{CUT_IMAGE_MS_MAX, CutImage, Recount};
 pub use cuts::{CUT_MS_MAX, CUTS_MAX, Cut, Discrepancy, compare};
 pub use directory::{Directory, LEVEL_MAX};

@@ -311,7 +311,9 @@ fn nodes_report_themselves_and_an_id_keeps_its_disk() {
     assert_eq!(cluster.report(Name::Shard(0), placed(6, &[2])), Ok(()));
     assert_eq!(cluster.report(Name::Node(1), retired(1)), Ok(()));
     assert_eq!(cluster.report(Name::Node(1), node(9, 1)), Err(Rejection::InvalidCommand));
-    assert_eq!(cluster.report(Name::Node(1), node(1, 1)), Ok(()), "the same one comes back");
+    let comes_back = cluster.report(Name::Node(1), node(1, 1));
+    assert_eq!(comes_back, Err(Rejection::InvalidCommand), "who has left has left for good");
+    assert_eq!(cluster.report(Name::Node(1), retired(1)), Ok(()), "which may be said again");
     cluster.settle();
     assert_eq!(cluster.for_shards(0), cluster.for_shards(META));
 }

@@ -123,11 +123,12 @@ impl Scene {
             self.cluster.start_node(plot.node);
             self.somebody_dies(number, &plot);
         } else {
-            let command = self.spawn(&plot.words);
+            let mut command = self.spawn(&plot.words);
             if !case.is_commands() {
                 self.somebody_dies(number, &plot);
             }
             // Whatever it says when a node has died under its hands, it is given again.
+            self.cluster.supervise(|| command.try_wait().unwrap().is_none());
             let status = command.wait_with_output().unwrap().status;
             if case.is_commands() {
                 assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{status}");
@@ -191,6 +192,18 @@ impl Scene {
                 let drained = self.drained()[0];
                 (format!("undrain {drained}"), drained, None)
             }
+            Deed::Restart => {
+                (format!("restart {leader} --since {}", jiff::Timestamp::now()), leader, None)
+            }
+            Deed::Replace => {
+                let dead = self.guest.take().unwrap();
+                self.cluster.kill_node(dead);
+                self.guests += 1;
+                let heir = RESIDENTS + self.guests;
+                let address = self.cluster.join_node(heir);
+                self.guest = Some(heir);
+                (format!("replace-node {dead} {heir} {address}"), heir, Some(dead))
+            }
         };
         let who = match case.victim {
             Victim::Leader => format!("@n{leader}"),
@@ -216,7 +229,7 @@ impl Scene {
                 self.finish(&format!("remove-node {guest}"));
                 self.see_off(guest);
             }
-            (Deed::Remove, None) => {
+            (Deed::Remove | Deed::Replace, None) => {
                 self.guests += 1;
                 let guest = RESIDENTS + self.guests;
                 let address = self.cluster.join_node(guest);
@@ -259,16 +272,18 @@ impl Scene {
     }
 
     /// Says a command until it says that it is done; said once more, it finds nothing to do.
-    fn finish(&self, words: &str) {
+    fn finish(&mut self, words: &str) {
         self.say(words);
         assert_eq!(self.say(words), 0, "{words}: it is so already");
     }
 
     /// Says a command until it says that it is done. Gives how many steps the last one took.
-    fn say(&self, words: &str) -> usize {
+    fn say(&mut self, words: &str) -> usize {
         let began = Instant::now();
         loop {
-            let output = self.spawn(words).wait_with_output().unwrap();
+            let mut command = self.spawn(words);
+            self.cluster.supervise(|| command.try_wait().unwrap().is_none());
+            let output = command.wait_with_output().unwrap();
             if output.status.success() {
                 let done: Value = serde_json::from_slice(&output.stdout).unwrap();
                 return done["steps"].as_array().unwrap().len();
@@ -309,6 +324,12 @@ impl Scene {
                 let is_so = self.say(&plot.words) == 0;
                 (is_so && self.cluster.leader_of(plot.shard.into()) == plot.node).then_some(())
             }),
+            Deed::Restart => assert_eq!(self.drained(), [0; 0], "whoever was drained for it"),
+            Deed::Replace => {
+                assert!(placement.values().any(|on| on.contains(&plot.node)), "{placement:?}");
+                assert!(!placement.values().any(|on| on.contains(&plot.from.unwrap())));
+                self.cluster.forget_node(plot.from.unwrap());
+            }
             Deed::Drain => {
                 assert_eq!(self.drained(), [plot.node]);
                 self.cluster.kill_node(plot.node);

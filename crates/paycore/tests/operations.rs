@@ -10,85 +10,34 @@
 
 mod support;
 
+#[path = "operations/load.rs"]
+mod load;
+#[path = "operations/rolling.rs"]
+mod rolling;
+#[path = "operations/steps.rs"]
+mod steps;
+#[path = "operations/upgrade.rs"]
+mod upgrade;
+
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde_json::Value;
 
+use load::Load;
 use support::{Cluster, until};
 
 const SHARDS: u16 = 4;
 
-/// How long the bench asks for: longer than all that is done meanwhile.
-const LOAD_FOR: &str = "60s";
+/// How long the bench goes on: longer than all that is done meanwhile.
+const LOAD_SECONDS: u64 = 60;
 
-/// The longest time for which a shard may answer nobody: an election, and what the machine's other work adds.
-const OBJECTIVE: &str = "pause_max<=5s";
-
-/// The bench itself, which knows of the cluster one gateway's address.
-struct Load {
-    bench: Child,
-    said: PathBuf,
-}
-
-impl Load {
-    fn begin(cluster: &Cluster) -> Self {
-        let said = cluster.home.path().join("bench.log");
-        let words = format!(
-            "bench transfer-uniform --cluster {} --shards {SHARDS} --cross 50% --duration {LOAD_FOR} --accounts 200 \
-             --connections 2 --batch 20 --alone --slo {OBJECTIVE} --out run",
-            cluster.endpoint
-        );
-        let mut command = cluster.command(&words);
-        command.stdout(Stdio::null()).stderr(File::create(&said).unwrap());
-        Self { bench: command.spawn().unwrap(), said }
-    }
-
-    /// Waits until a second has passed in which money was moved: the load is alive.
-    fn goes_on(&mut self) {
-        let before = self.seconds().len();
-        until("the load goes on", || {
-            let ended = self.bench.try_wait().unwrap();
-            assert_eq!(ended, None, "the bench has ended: {}", self.log());
-            self.seconds().iter().skip(before).any(|posted| *posted > 0).then_some(())
-        });
-    }
-
-    /// What was posted in each second so far.
-    fn seconds(&self) -> Vec<u64> {
-        let posted = |line: &str| {
-            let (_, rest) = line.split_once(" s  posted ")?;
-            rest.trim_start().split_once("/s")?.0.parse().ok()
-        };
-        self.log().lines().filter_map(posted).collect()
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(&self.said).unwrap()
-    }
-
-    /// Waits for the verdict.
-    fn end(mut self, cluster: &Cluster) -> Value {
-        assert_eq!(
-            self.bench.try_wait().unwrap(),
-            None,
-            "--duration {LOAD_FOR} is not long enough"
-        );
-        let status = until("the bench has its verdict", || self.bench.try_wait().unwrap());
-        assert!(status.success(), "{status}: {}", self.log());
-        let summary = cluster.home.path().join("run/summary.json");
-        serde_json::from_slice(&std::fs::read(summary).unwrap()).unwrap()
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        drop(self.bench.kill());
-        drop(self.bench.wait());
-    }
+/// Clusters that are measured are measured one after the other.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `paycore cluster …` with the newest topology.
@@ -101,6 +50,49 @@ fn operate(cluster: &Cluster, words: &str) {
 
 fn status(cluster: &Cluster) -> Value {
     cluster.json(&format!("cluster status --topology {}", cluster.topology().display()))
+}
+
+/// The same while somebody watches over the nodes. Gives who was started again.
+fn operate_supervised(cluster: &mut Cluster, words: &str) -> Vec<u64> {
+    let topology = cluster.topology().display().to_string();
+    let words = format!("cluster {words} --topology {topology} --yes");
+    let (code, out, err, restarted) = cluster.run_supervised(&words);
+    eprintln!("{words}:\n{err}{out}");
+    assert_eq!(code, 0, "{words}: {err}");
+    restarted
+}
+
+/// The same with a hook.
+fn with_hook(cluster: &mut Cluster, words: &str, hook: &str) -> Vec<u64> {
+    let topology = cluster.topology().display().to_string();
+    let mut command = cluster.command(&format!("cluster {words} --topology {topology} --yes"));
+    let mut child = command.args(["--hook", hook]).stdout(Stdio::null()).spawn().unwrap();
+    let restarted = cluster.supervise(|| child.try_wait().unwrap().is_none());
+    assert!(child.wait().unwrap().success(), "{words}");
+    restarted
+}
+
+/// The same of a command that is refused, with this code.
+fn refused(cluster: &Cluster, words: &str, code: &str) {
+    let topology = cluster.topology().display();
+    let (exit, _, err) = cluster.run(&format!("cluster {words} --topology {topology} --yes"));
+    assert!(exit != 0 && err.contains(code), "{words}: {exit}: {err}");
+}
+
+/// Nothing was lost, and nobody waited for too long. Says how long that was.
+fn judge(load: Load, cluster: &Cluster) {
+    let summary = load.end(cluster);
+    let longest = summary["pause_max_us"].as_u64().unwrap() / 1_000;
+    eprintln!("{} payments, the longest pause {longest} ms", summary["posted"]);
+    let verdict = &summary["verdict"];
+    assert_eq!(verdict["ok"], true, "{verdict}");
+    // Both trial balances were drawn up: the bench's own, and that of the live audit.
+    for claim in ["trial balance of every shard", "by the live audit, the books"] {
+        let checks = verdict["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["claim"].as_str().unwrap().contains(claim));
+        assert_eq!(check.unwrap()["facts"], SHARDS, "{verdict}");
+    }
+    agree(cluster);
 }
 
 /// The nodes that have a replica of each shard.
@@ -149,9 +141,10 @@ fn agree(cluster: &Cluster) {
 
 #[test]
 fn from_one_node_to_five_and_back_to_three_while_the_bench_runs_and_nothing_is_lost() {
+    let _turn = alone();
     let mut cluster = Cluster::start_of("dev-1.toml", SHARDS, "");
     let began = Instant::now();
-    let mut load = Load::begin(&cluster);
+    let mut load = Load::begin(&cluster, LOAD_SECONDS, None);
     load.goes_on();
 
     for node in [2, 3] {
@@ -202,18 +195,6 @@ fn from_one_node_to_five_and_back_to_three_while_the_bench_runs_and_nothing_is_l
     let (code, _, err) = cluster.run(&refused);
     assert!(code == 3 && err.contains("REPLICATION_AT_RISK"), "{code}: {err}");
 
-    let operated = began.elapsed();
-    let summary = load.end(&cluster);
-    let longest = summary["pause_max_us"].as_u64().unwrap() / 1_000;
-    let posted = &summary["posted"];
-    eprintln!("operated for {operated:?}; {posted} payments, the longest pause {longest} ms");
-    let verdict = &summary["verdict"];
-    assert_eq!(verdict["ok"], true, "{verdict}");
-    // Both trial balances were drawn up: the bench's own, and that of the live audit.
-    for claim in ["trial balance of every shard", "by the live audit, the books"] {
-        let checks = verdict["checks"].as_array().unwrap();
-        let check = checks.iter().find(|check| check["claim"].as_str().unwrap().contains(claim));
-        assert_eq!(check.unwrap()["facts"], SHARDS, "{verdict}");
-    }
-    agree(&cluster);
+    eprintln!("operated for {:?}", began.elapsed());
+    judge(load, &cluster);
 }

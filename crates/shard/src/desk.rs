@@ -400,6 +400,9 @@ impl Desk {
         if is_for_meta != (shard == shards.meta()) || !(is_for_meta || is_here()) {
             return Err(Failure::InvalidRecord);
         }
+        if command.level() > books.level() {
+            return Err(Failure::LevelTooLow);
+        }
         if command.asks_tables() && books.told().plus_ms(TABLES_AGE_MS_MAX) < now {
             return Err(Failure::TablesStale);
         }

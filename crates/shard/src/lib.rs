@@ -46,7 +46,7 @@ pub use letter::Letter;
 pub use mail::{Carrier, mailbox, nobody_leads};
 pub use meter::{Depth, Meter};
 pub use office::{Deed, Done, Office, Ways};
-pub use operations::cluster_server;
+pub use operations::{Process, cluster_server};
 pub use outgoing::Books;
 pub use places::Order;
 pub use proposer::Entry;

@@ -229,6 +229,8 @@ pub(crate) const fn name(kind: Operation) -> &'static str {
         Operation::Cut => "cut",
         Operation::Direct => "direct",
         Operation::Report => "report",
+        #[cfg(next_level)]
+        Operation::Extend => "extend",
     }
 }
 

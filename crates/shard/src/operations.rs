@@ -1,23 +1,25 @@
 //! The operators' door as a gRPC service: how a node does, and changes of who keeps and leads its shards.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use consensus::backup::{Piece, StateImage};
+use consensus::failpoint::Operation;
 use consensus::{
     Change, ChangeError, Changed, DrainError, Node, Overview, PeerOverview, Replica, ReplicaStatus,
 };
 use ledger::{LEVEL_MAX, Shards};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, sleep};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use wire::convert::Refusal;
 use wire::proto::cluster::cluster_server::{Cluster as ClusterDoor, ClusterServer};
 use wire::proto::cluster::{
     AddLearnerRequest, ChangeReply, ChangeVotersRequest, GetNodeRequest, Leader, MemberState,
-    NodeStatus, PeerState, ReadStateRequest, RemoveLearnerRequest, ReplicaState, RetireNodeRequest,
-    Role, SetDrainedRequest, StatePiece, TransferLeaderRequest, state_piece,
+    NodeStatus, PeerState, ReadStateRequest, RemoveLearnerRequest, ReplicaState,
+    RestartNodeRequest, RetireNodeRequest, Role, SetDrainedRequest, StatePiece,
+    TransferLeaderRequest, state_piece,
 };
 use wire::{Failure, Obstacle};
 
@@ -37,9 +39,35 @@ const STATE_READERS_MAX: usize = 65;
 /// Pieces that wait for a reader: half a mebibyte each.
 const PIECES_WAITING_MAX: usize = 2;
 
+/// How long a process that is to end goes on, so that its asker hears so.
+const ANSWER_FIRST: Duration = Duration::from_millis(100);
+
+/// A node's process, as its operators' door knows it.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Another number after each start.
+    run: u64,
+    began: Instant,
+    /// Turns true when the process is to end, for whoever watches over it to start it again.
+    ends: Option<watch::Sender<bool>>,
+}
+
+impl Process {
+    /// A process that began now. Without `ends` nobody would start it again, and it is not ended at this door.
+    #[must_use]
+    pub fn begun(ends: Option<watch::Sender<bool>>) -> Self {
+        // Two runs of one node never begin in the same nanosecond.
+        let since =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let run = u64::try_from(since & u128::from(u64::MAX)).unwrap_or(0);
+        Self { run, began: Instant::now(), ends }
+    }
+}
+
 /// The operators' door of a node.
 struct Operations {
     node: Arc<Node>,
+    process: Process,
     addresses: Addresses,
     shards: Shards,
     replication: u32,
@@ -47,17 +75,20 @@ struct Operations {
     readers: Arc<Semaphore>,
 }
 
-/// Makes the gRPC service through which a node is operated. `replication` is how many replicas each shard should have.
+/// Makes the gRPC service through which a node and its process are operated. `replication` is how many replicas each shard
+/// should have.
 #[must_use]
 pub fn cluster_server(
-    node: Arc<Node>,
+    (node, process): (Arc<Node>, Process),
     shards: Shards,
     replication: u32,
     registrar: Registrar,
 ) -> ClusterServer<impl ClusterDoor> {
     let addresses = node.addresses();
     let readers = Arc::new(Semaphore::new(STATE_READERS_MAX));
-    ClusterServer::new(Operations { node, addresses, shards, replication, registrar, readers })
+    let operations =
+        Operations { node, process, addresses, shards, replication, registrar, readers };
+    ClusterServer::new(operations)
 }
 
 #[tonic::async_trait]
@@ -73,6 +104,9 @@ impl ClusterDoor for Operations {
         status.level = self.registrar.level();
         status.level_max = LEVEL_MAX;
         status.replication = self.replication;
+        status.run = self.process.run;
+        status.up_ms = u64::try_from(self.process.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        env!("CARGO_PKG_VERSION").clone_into(&mut status.release);
         status.replicas = replicas.iter().map(|replica| replica_state(replica)).collect();
         Ok(Response::new(status))
     }
@@ -85,6 +119,9 @@ impl ClusterDoor for Operations {
         let node = node(node_id)?;
         if address.is_empty() || address.len() > ADDRESS_LEN_MAX || !address.contains(':') {
             return Err(wrong("address", "host:port"));
+        }
+        if self.registrar.is_retired(node) {
+            return Err(wire::status::obstacle(Obstacle::NodeRetired { node }));
         }
         self.change(shard, Change::AddLearner { node, address }).await
     }
@@ -122,7 +159,13 @@ impl ClusterDoor for Operations {
         &self,
         request: Request<SetDrainedRequest>,
     ) -> Result<Response<ChangeReply>, Status> {
-        match self.node.set_drained(request.into_inner().is_drained).await {
+        let SetDrainedRequest { is_drained, for_restart } = request.into_inner();
+        let drained = if for_restart {
+            self.node.set_restarting(is_drained).await
+        } else {
+            self.node.set_drained(is_drained).await
+        };
+        match drained {
             Ok(is_new) => Ok(Response::new(ChangeReply { is_new })),
             Err(DrainError::NoHeir(shard)) => {
                 Err(wire::status::obstacle(Obstacle::NoHeir { shard: shard.into() }))
@@ -136,12 +179,37 @@ impl ClusterDoor for Operations {
         request: Request<RetireNodeRequest>,
     ) -> Result<Response<ChangeReply>, Status> {
         let node = node(request.into_inner().node_id)?;
-        match self.registrar.retire(node).await {
+        Operation::RetireAsked.reached();
+        let retired = self.registrar.retire(node).await;
+        Operation::RetireHeard.reached();
+        match retired {
             Some(true) => Ok(Response::new(ChangeReply { is_new: true })),
             // The meta group has no leader, or still hears that the node keeps something.
             Some(false) => Err(wire::status::failure(Failure::OutcomeUnknown, None)),
             None => Ok(Response::new(ChangeReply { is_new: false })),
         }
+    }
+
+    async fn restart_node(
+        &self,
+        request: Request<RestartNodeRequest>,
+    ) -> Result<Response<ChangeReply>, Status> {
+        if request.into_inner().run != self.process.run {
+            // It is done already.
+            return Ok(Response::new(ChangeReply { is_new: false }));
+        }
+        let Some(ends) = &self.process.ends else {
+            let node = self.node.id();
+            return Err(wire::status::obstacle(Obstacle::NodeUnsupervised { node }));
+        };
+        Operation::RestartAsked.reached();
+        tracing::info!(node = self.node.id(), "ends, to be started again");
+        let ends = ends.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(ANSWER_FIRST).await;
+            ends.send_replace(true);
+        });
+        Ok(Response::new(ChangeReply { is_new: true }))
     }
 
     async fn read_state(
@@ -255,6 +323,7 @@ fn node_status(overview: Overview) -> NodeStatus {
         address: overview.address.unwrap_or_default(),
         disk: overview.disk.to_vec().into(),
         is_drained: overview.is_drained,
+        is_restarting: overview.is_restarting,
         clock_ms: overview.clock_ms,
         clock_alarm: overview.clock_alarm.map(|alarm| alarm.to_string()).unwrap_or_default(),
         free_bytes: overview.free_bytes.unwrap_or(0),

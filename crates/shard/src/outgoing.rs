@@ -13,6 +13,8 @@ pub trait Books {
     fn payee_of(&self, hold: HoldId) -> Option<AccountId>;
     /// When the meta group last told the time.
     fn told(&self) -> Time;
+    /// The cluster's feature level, as the shard's log says it.
+    fn level(&self) -> u32;
 }
 
 impl Books for Ledger {
@@ -26,6 +28,10 @@ impl Books for Ledger {
 
     fn told(&self) -> Time {
         self.directory().told()
+    }
+
+    fn level(&self) -> u32 {
+        self.directory().level()
     }
 }
 
@@ -102,6 +108,8 @@ pub(crate) fn away(command: &Command, place: (Shards, u16), books: &impl Books) 
         | Command::Report { .. }
         | Command::WholeCut { .. }
         | Command::StateCut { .. } => {}
+        #[cfg(next_level)]
+        Command::Extend { .. } => {}
     }
     away
 }

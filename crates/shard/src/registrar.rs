@@ -82,6 +82,11 @@ impl Registrar {
         Some(tokio::time::timeout(RETURN_MAX, comes_back).await.is_ok())
     }
 
+    /// Whether a node has left for good, as far as was heard here.
+    pub(crate) fn is_retired(&self, node: u64) -> bool {
+        self.known(node).is_some_and(|record| record.is_retired)
+    }
+
     /// What a shard here has heard of a node.
     fn known(&self, node: u64) -> Option<NodeRecord> {
         self.newest()?.with_ledger(|ledger| {

@@ -46,11 +46,14 @@ pub enum Failure {
     /// No log holds the request. Operators: the meta group has no leader, or its messages do not arrive.
     #[error("the shard has not heard from the meta group for an hour")]
     TablesStale,
+    /// No log holds the request. Operators: raise the feature level, once every node's release knows it.
+    #[error("the cluster's feature level is too low for the request")]
+    LevelTooLow,
 }
 
 impl Failure {
     /// Every failure, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoLeader,
         Self::Overloaded,
         Self::DiskFull,
@@ -63,6 +66,7 @@ impl Failure {
         Self::PeerBehind,
         Self::RateLimited,
         Self::TablesStale,
+        Self::LevelTooLow,
     ];
 
     /// The code by which everybody outside knows it: stable for ever.
@@ -81,6 +85,7 @@ impl Failure {
             Self::PeerBehind => "PEER_BEHIND",
             Self::RateLimited => "RATE_LIMITED",
             Self::TablesStale => "TABLES_STALE",
+            Self::LevelTooLow => "LEVEL_TOO_LOW",
         }
     }
 
@@ -99,7 +104,8 @@ impl Failure {
             | Self::InvalidRecord
             | Self::PeerBehind
             | Self::RateLimited
-            | Self::TablesStale => false,
+            | Self::TablesStale
+            | Self::LevelTooLow => false,
         }
     }
 
@@ -128,6 +134,7 @@ impl Failure {
             Self::PeerBehind => 9,
             Self::RateLimited => 10,
             Self::TablesStale => 11,
+            Self::LevelTooLow => 12,
         }
     }
 
@@ -148,7 +155,7 @@ mod tests {
             assert_eq!(failure.number(), number);
             assert_eq!(Failure::from_number(number), Some(failure));
         }
-        assert_eq!(Failure::from_number(12), None);
+        assert_eq!(Failure::from_number(13), None);
         assert_eq!(Failure::from_number(255), None);
     }
 

@@ -101,6 +101,30 @@ pub enum Obstacle {
     /// Name another directory, or empty this one.
     #[error("the directory is not empty")]
     DirectoryNotEmpty,
+    /// Remove the node, or stop it for good first.
+    #[error("node {node} is alive")]
+    NodeAlive {
+        /// The node.
+        node: u64,
+    },
+    /// Use a new node id.
+    #[error("node {node} has left the cluster for good")]
+    NodeRetired {
+        /// The node.
+        node: u64,
+    },
+    /// See what keeps the node from starting.
+    #[error("node {node} was asked to restart, and has not come back")]
+    NodeNotBack {
+        /// The node.
+        node: u64,
+    },
+    /// Restart the node by other means.
+    #[error("nobody would start node {node} again")]
+    NodeUnsupervised {
+        /// The node.
+        node: u64,
+    },
 }
 
 impl Obstacle {
@@ -124,6 +148,10 @@ impl Obstacle {
             Self::BackupDamaged => "BACKUP_DAMAGED",
             Self::BackupMismatch { .. } => "BACKUP_MISMATCH",
             Self::DirectoryNotEmpty => "DIRECTORY_NOT_EMPTY",
+            Self::NodeAlive { .. } => "NODE_ALIVE",
+            Self::NodeRetired { .. } => "NODE_RETIRED",
+            Self::NodeNotBack { .. } => "NODE_NOT_BACK",
+            Self::NodeUnsupervised { .. } => "NODE_UNSUPERVISED",
         }
     }
 
@@ -141,7 +169,11 @@ impl Obstacle {
             | Self::DiskMismatch { node }
             | Self::NodeMismatch { node }
             | Self::ReplicaLeads { node }
-            | Self::ReplicaRole { node } => vec![("node", node)],
+            | Self::ReplicaRole { node }
+            | Self::NodeAlive { node }
+            | Self::NodeRetired { node }
+            | Self::NodeNotBack { node }
+            | Self::NodeUnsupervised { node } => vec![("node", node)],
             Self::BackupUnfinished | Self::BackupDamaged | Self::DirectoryNotEmpty => Vec::new(),
             Self::BackupMismatch { shards } => vec![("shards", shards)],
             Self::ReplicationAtRisk { shard, wanted } => {
@@ -179,6 +211,10 @@ impl Obstacle {
             Self::BackupDamaged,
             Self::BackupMismatch { shards: 1 },
             Self::DirectoryNotEmpty,
+            Self::NodeAlive { node: 1 },
+            Self::NodeRetired { node: 1 },
+            Self::NodeNotBack { node: 1 },
+            Self::NodeUnsupervised { node: 1 },
         ]
     }
 }

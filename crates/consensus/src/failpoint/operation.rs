@@ -107,6 +107,14 @@ steps! {
     UndrainAsked = "undrain.asked",
     /// It has written it down, and goes on as before.
     UndrainWritten = "undrain.written",
+    /// A node is asked to end for a restart, and goes on as before.
+    RestartAsked = "restart.asked",
+    /// It has handed over what it led, and has not ended.
+    RestartReady = "restart.ready",
+    /// A node is asked to say that another has left for good, and has told nobody.
+    RetireAsked = "retire.asked",
+    /// The directory says so, and the asker is not told.
+    RetireHeard = "retire.heard",
     /// The operator's command has its plan, and has asked for nothing.
     CommandPlanned = "command.planned",
     /// It has the answer to something that it asked for, and has not looked what came of it.

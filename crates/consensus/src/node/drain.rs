@@ -1,9 +1,10 @@
 //! A node that is drained leads nothing: it hands over what it leads, does not stand for election, and takes no lead.
 //!
 //! It goes on voting and keeping its replicas. That it is drained stands in a file of its data directory, so that a
-//! restart changes nothing about it.
+//! restart changes nothing about it. There are two reasons, each with a file of its own: an operator's wish, and a restart
+//! that is under way. Who restarts nodes ends only what it began, and finds what it has not ended.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use openraft::ServerState;
@@ -15,7 +16,9 @@ use crate::stop::StopReason;
 use crate::store::{Files, StoreError};
 use crate::transport::Lane;
 
-const NAME: &str = "DRAINED";
+/// The marks of the two reasons.
+const BY_WISH: &str = "DRAINED";
+const FOR_RESTART: &str = "RESTARTING";
 
 /// Why a node is not drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,37 +31,46 @@ pub enum DrainError {
     NotKept,
 }
 
+/// Why a node is drained, if it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Marks {
+    by_wish: bool,
+    for_restart: bool,
+}
+
 impl Node {
-    /// Whether nothing may be led from here.
+    /// Whether nothing may be led from here, for whatever reason.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         *self.0.desk.is_drained.borrow()
     }
 
-    /// Drains the node, or ends that. Says whether anything was different before.
+    /// Whether the node is drained for a restart.
+    #[must_use]
+    pub fn is_restarting(&self) -> bool {
+        *self.0.desk.is_restarting.borrow()
+    }
+
+    /// Drains the node by an operator's wish; or ends that, and whatever else it is drained for. Says whether anything was
+    /// different before.
     ///
     /// # Errors
     /// When somebody would lose its only possible leader, or the disk fails.
     pub async fn set_drained(&self, is_drained: bool) -> Result<bool, DrainError> {
-        let site = &self.0;
-        if is_drained && let Some(shard) = site.without_heir() {
-            return Err(DrainError::NoHeir(shard));
-        }
-        let (asked, kept) = if is_drained {
-            (Operation::DrainAsked, Operation::DrainWritten)
-        } else {
-            (Operation::UndrainAsked, Operation::UndrainWritten)
+        let change = move |marks: Marks| Marks {
+            by_wish: is_drained,
+            for_restart: marks.for_restart && is_drained,
         };
-        asked.reached();
-        let (files, path) = (Arc::clone(&site.parts.files), site.drain_file());
-        let dir = site.config.data_dir.clone();
-        let written = site.offload.run(move || mark(&*files, (&dir, &path), is_drained)).await;
-        written.map_err(|error| {
-            tracing::error!(%error, "the mark of a drained node");
-            DrainError::NotKept
-        })?;
-        kept.reached();
-        Ok(site.desk.is_drained.send_replace(is_drained) != is_drained)
+        self.0.remark(is_drained, change).await
+    }
+
+    /// Drains the node for a restart, or ends that alone. Says whether anything was different before.
+    ///
+    /// # Errors
+    /// As [`Node::set_drained`].
+    pub async fn set_restarting(&self, is_restarting: bool) -> Result<bool, DrainError> {
+        let change = move |marks: Marks| Marks { for_restart: is_restarting, ..marks };
+        self.0.remark(is_restarting, change).await
     }
 }
 
@@ -66,15 +78,46 @@ impl Site {
     /// Finds out whether the node was drained when it last ran.
     pub(super) async fn recall_drain(&self) -> Result<(), StopReason> {
         let (files, dir) = (Arc::clone(&self.parts.files), self.config.data_dir.clone());
-        let listed = self.offload.run(move || files.list(&dir)).await;
-        let listed =
-            listed.map_err(|error| self.refuse(StopReason::Roster { error: Arc::new(error) }))?;
-        self.desk.is_drained.send_replace(listed.iter().any(|entry| entry.name == NAME));
+        let marks = self.offload.run(move || Marks::read(&*files, &dir)).await;
+        let marks =
+            marks.map_err(|error| self.refuse(StopReason::Roster { error: Arc::new(error) }))?;
+        self.obey(marks);
         Ok(())
     }
 
-    fn drain_file(&self) -> PathBuf {
-        self.config.data_dir.join(NAME)
+    async fn remark(
+        &self,
+        drains: bool,
+        change: impl FnOnce(Marks) -> Marks + Send + 'static,
+    ) -> Result<bool, DrainError> {
+        if drains && let Some(shard) = self.without_heir() {
+            return Err(DrainError::NoHeir(shard));
+        }
+        let (asked, kept) = if drains {
+            (Operation::DrainAsked, Operation::DrainWritten)
+        } else {
+            (Operation::UndrainAsked, Operation::UndrainWritten)
+        };
+        asked.reached();
+        let (files, dir) = (Arc::clone(&self.parts.files), self.config.data_dir.clone());
+        let written = self.offload.run(move || {
+            let before = Marks::read(&*files, &dir)?;
+            let after = change(before);
+            after.write(&*files, &dir, before)?;
+            Ok((before, after))
+        });
+        let (before, after) = written.await.map_err(|error: StoreError| {
+            tracing::error!(%error, "the mark of a drained node");
+            DrainError::NotKept
+        })?;
+        kept.reached();
+        self.obey(after);
+        Ok(before != after)
+    }
+
+    fn obey(&self, marks: Marks) {
+        self.desk.is_restarting.send_replace(marks.for_restart);
+        self.desk.is_drained.send_replace(marks.by_wish || marks.for_restart);
     }
 
     /// A shard that this node leads and that nobody else may lead.
@@ -95,19 +138,25 @@ impl Site {
     }
 }
 
-fn mark(
-    files: &dyn Files,
-    (dir, path): (&std::path::Path, &std::path::Path),
-    is_drained: bool,
-) -> Result<(), StoreError> {
-    let is_marked = files.list(dir)?.iter().any(|entry| entry.name == NAME);
-    if is_marked == is_drained {
-        return Ok(());
+impl Marks {
+    fn read(files: &dyn Files, dir: &Path) -> Result<Self, StoreError> {
+        let listed = files.list(dir)?;
+        let has = |name| listed.iter().any(|entry| entry.name == name);
+        Ok(Self { by_wish: has(BY_WISH), for_restart: has(FOR_RESTART) })
     }
-    if is_drained {
-        files.create(path)?.sync()?;
-    } else {
-        files.remove(path)?;
+
+    fn write(self, files: &dyn Files, dir: &Path, before: Self) -> Result<(), StoreError> {
+        let marks = [
+            (BY_WISH, before.by_wish, self.by_wish),
+            (FOR_RESTART, before.for_restart, self.for_restart),
+        ];
+        for (name, was, is) in marks {
+            match (was, is) {
+                (false, true) => files.create(&dir.join(name))?.sync()?,
+                (true, false) => files.remove(&dir.join(name))?,
+                (true, true) | (false, false) => {}
+            }
+        }
+        if self == before { Ok(()) } else { files.sync_dir(dir) }
     }
-    files.sync_dir(dir)
 }

@@ -15,8 +15,10 @@ pub struct Overview {
     pub address: Option<String>,
     /// What its data directory was born with.
     pub disk: DiskId,
-    /// Nothing is led from here, by an operator's wish.
+    /// Nothing is led from here, by an operator's wish or for a restart.
     pub is_drained: bool,
+    /// It is for a restart.
+    pub is_restarting: bool,
     /// The cluster's clock, in milliseconds since 1970.
     pub clock_ms: u64,
     /// What is wrong with the clocks, if anything.
@@ -57,6 +59,7 @@ impl Node {
             address: roster.address(roster.node),
             disk: roster.disk,
             is_drained: self.is_drained(),
+            is_restarting: self.is_restarting(),
             clock_ms: site.clock.now().0,
             clock_alarm: site.clock.alarm(),
             free_bytes: space.map(|space| space.free_bytes),

@@ -77,6 +77,7 @@ const fn is_passing(failure: Failure) -> bool {
         | Failure::PeerBehind
         | Failure::RateLimited
         | Failure::TablesStale
+        | Failure::LevelTooLow
         | Failure::DeadlinePassed
         | Failure::InvalidRecord => false,
     }

@@ -160,7 +160,10 @@ impl Ledger {
                 let is_too_old = !new.is_retired && new.level_max < self.directory.level();
                 let is_kept = new.is_retired && self.directory.is_placed(*node);
                 let is_other = match known {
-                    Some(Record::Node(NodeRecord { disk, .. })) => *disk != new.disk,
+                    // Who has left for good has left for good.
+                    Some(Record::Node(NodeRecord { disk, is_retired, .. })) => {
+                        *disk != new.disk || (*is_retired && !new.is_retired)
+                    }
                     Some(_) | None => false,
                 };
                 if is_too_old || is_kept || is_other {

@@ -24,7 +24,7 @@ impl Ledger {
         if debit == credit {
             return Err(Rejection::SameAccount);
         }
-        if !(1..=HOLD_MS_MAX).contains(timeout_ms) || hold.slot() != debit.slot() {
+        if !(1..=self.hold_ms_max()).contains(timeout_ms) || hold.slot() != debit.slot() {
             return Err(Rejection::InvalidCommand);
         }
         if self.any_hold(hold, fetched).is_some() {
@@ -120,7 +120,16 @@ impl Ledger {
         Ok(())
     }
 
-    fn active_hold(
+    /// How long a hold may last at the most, by the level in the state.
+    fn hold_ms_max(&self) -> u64 {
+        #[cfg(next_level)]
+        if self.directory.level() >= super::LEVEL_EXTEND {
+            return super::HOLD_MS_AT_ONCE_MAX;
+        }
+        HOLD_MS_MAX
+    }
+
+    pub(super) fn active_hold(
         &self,
         tenant: TenantId,
         id: &HoldId,

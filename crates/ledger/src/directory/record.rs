@@ -65,7 +65,7 @@ pub struct NodeRecord {
     pub address: String,
     /// The greatest feature level that its release knows.
     pub level_max: u32,
-    /// An operator has taken it out of the cluster. Should it come back, with the same data directory, it says so itself.
+    /// An operator has taken it out of the cluster, for good: whatever it says of itself later changes nothing.
     pub is_retired: bool,
 }
 

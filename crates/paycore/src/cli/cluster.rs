@@ -7,15 +7,21 @@ mod backup;
 mod confirm;
 mod door;
 mod drive;
+mod hook;
+mod level;
 mod offline;
 mod plan;
+mod replace;
+mod roll;
 mod show;
+mod turn;
 mod view;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
+use jiff::Timestamp;
 
 use super::invocation::{Invocation, block_on};
 use crate::config::Topology;
@@ -24,6 +30,8 @@ use crate::output::duration;
 use consensus::backup::Birth;
 use door::Doors;
 use drive::Operator;
+use hook::Hook;
+use roll::{Due, Roll};
 
 /// How a cluster does, and who keeps and leads its shards
 #[derive(Debug, clap::Args)]
@@ -54,6 +62,27 @@ struct Change {
     /// Do not ask before anything is changed
     #[arg(long)]
     yes: bool,
+}
+
+/// Flags of commands that restart nodes.
+#[derive(Clone, Debug, clap::Args)]
+struct Rolling {
+    /// What restarts a node, run by this machine's shell, as `ssh {host} systemctl restart paycore-node@{node}`; {address} is
+    /// known too. Without it the node is asked to end, and whoever watches over it (systemd, Kubernetes) starts it again
+    #[arg(long, value_name = "COMMAND")]
+    hook: Option<String>,
+    /// How long a node may take to come back
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2m")]
+    wait: Duration,
+    #[command(flatten)]
+    change: Change,
+}
+
+impl Rolling {
+    fn roll(&self, nodes: &[u64], due: Due) -> Roll {
+        let hook = self.hook.clone().map(Hook::new);
+        Roll { nodes: nodes.to_vec(), hook, wait: self.wait, due }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -132,6 +161,79 @@ enum Command {
         #[command(flatten)]
         change: Change,
     },
+    /// Give everything that a dead node kept to a new one, which runs already with `paycore node --join`
+    ///
+    /// The dead node's id is retired for good: should it come back, it is not taken again.
+    #[command(after_help = "Example:\n  paycore cluster replace-node 2 4 127.0.0.1:7104 --yes")]
+    ReplaceNode {
+        /// The node that died
+        #[arg(value_name = "DEAD", value_parser = clap::value_parser!(u64).range(1..))]
+        dead: u64,
+        /// The id of the new one, never used before
+        #[arg(value_name = "NEW", value_parser = clap::value_parser!(u64).range(1..))]
+        node: u64,
+        /// Where the new one listens
+        #[arg(value_name = "HOST:PORT")]
+        address: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Restart all nodes, one after the other, each when the others can do without it
+    ///
+    /// Each is drained, restarted, and drained no more when it is back and has caught up. A node that does not come back stops
+    /// everything.
+    #[command(after_help = "Example:\n  paycore cluster restart --hook ./restart-{node}.sh --yes")]
+    Restart {
+        /// These nodes alone
+        #[arg(value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+        nodes: Vec<u64>,
+        /// Leave alone who has started after this time: what an earlier command that was cut short has done
+        #[arg(long, value_name = "TIME")]
+        since: Option<Timestamp>,
+        #[command(flatten)]
+        rolling: Rolling,
+    },
+    /// Restart all nodes whose release does not know a feature level, one after the other, and raise the cluster to it
+    ///
+    /// Until the level is raised, `paycore cluster restart` with the old release in place is the way back.
+    #[command(after_help = "Example:\n  paycore cluster upgrade 2 --stay --yes")]
+    Upgrade {
+        /// The level, which the new release knows
+        #[arg(value_name = "LEVEL", value_parser = clap::value_parser!(u32).range(1..))]
+        level: u32,
+        /// Do not raise the level yet
+        #[arg(long)]
+        stay: bool,
+        #[command(flatten)]
+        rolling: Rolling,
+    },
+    /// Raise the feature level, once every node's release knows it; there is no way back
+    #[command(after_help = "Example:\n  paycore cluster raise-level 2 --yes")]
+    RaiseLevel {
+        /// The level
+        #[arg(value_name = "LEVEL", value_parser = clap::value_parser!(u32).range(1..))]
+        level: u32,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Give a hold another deadline, counted from now
+    #[cfg(next_level)]
+    #[command(
+        after_help = "Example:\n  paycore cluster extend-hold hold_019200000000700080000000deadb123 15m"
+    )]
+    ExtendHold {
+        /// The hold
+        #[arg(value_name = "HOLD")]
+        hold: ledger::HoldId,
+        /// How long it lasts from now on
+        #[arg(value_name = "TIME", value_parser = duration)]
+        time: Duration,
+        /// Whose it is
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        tenant: u32,
+        #[command(flatten)]
+        around: Around,
+    },
     /// Move everything away from a node, so that it can be stopped for ever
     #[command(after_help = "Example:\n  paycore cluster remove-node 4 --yes")]
     RemoveNode {
@@ -195,12 +297,17 @@ impl Command {
         let around = match self {
             Self::CheckBackup { .. } | Self::Restore { .. } => return None,
             Self::Status { around } | Self::Backup { around, .. } => around,
+            #[cfg(next_level)]
+            Self::ExtendHold { around, .. } => around,
+            Self::Restart { rolling, .. } | Self::Upgrade { rolling, .. } => &rolling.change.around,
             Self::AddNode { change, .. }
             | Self::MoveReplica { change, .. }
             | Self::TransferLeader { change, .. }
             | Self::Rebalance { change, .. }
             | Self::Drain { change, .. }
             | Self::Undrain { change, .. }
+            | Self::ReplaceNode { change, .. }
+            | Self::RaiseLevel { change, .. }
             | Self::RemoveNode { change, .. } => &change.around,
         };
         Some(around)
@@ -264,6 +371,22 @@ async fn dispatch(command: &Command, mut operator: Operator, cluster: &str) -> R
         Command::Rebalance { replicas, change } => operator.rebalance(*replicas, change.yes).await,
         Command::Drain { node, change } => operator.set_drained(*node, true, change.yes).await,
         Command::Undrain { node, change } => operator.set_drained(*node, false, change.yes).await,
+        Command::ReplaceNode { dead, node, address, change } => {
+            operator.replace_node(*dead, (*node, address), change.yes).await
+        }
+        Command::Restart { nodes, since, rolling } => {
+            let due = Due::Since(since.unwrap_or_else(Timestamp::now));
+            operator.restart(&rolling.roll(nodes, due), rolling.change.yes).await
+        }
+        Command::Upgrade { level, stay, rolling } => {
+            let roll = rolling.roll(&[], Due::Below(*level));
+            operator.upgrade((*level, *stay), &roll, rolling.change.yes).await
+        }
+        Command::RaiseLevel { level, change } => operator.raise_level(*level, change.yes).await,
+        #[cfg(next_level)]
+        Command::ExtendHold { hold, time, tenant, .. } => {
+            operator.extend_hold(*hold, (*time, *tenant)).await
+        }
         Command::RemoveNode { node, change } => operator.remove_node(*node, change.yes).await,
     }
 }

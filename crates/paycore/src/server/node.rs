@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use consensus::failpoint::Operation;
 use consensus::{
     Certified, CheckpointOptions, Node, NodeConfig, PeerTls, Replica, ReplicaStatus, Replicas,
     StopReason, Timing,
@@ -16,7 +17,9 @@ use consensus::{
 use gateway::Shown;
 use gateway::tls::{Door, Guests, Identity, Role};
 use ledger::Shards;
-use shard::{Drain, Registrar, Shard, ShardDoors, Surroundings, cluster_server, shard_server};
+use shard::{
+    Drain, Process, Registrar, Shard, ShardDoors, Surroundings, cluster_server, shard_server,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::Interceptor;
@@ -31,7 +34,7 @@ use super::{Ports, Supervisor};
 use crate::cli::Invocation;
 use crate::config::tls::Files;
 use crate::config::{StoreKind, Topology};
-use crate::exit::Failure;
+use crate::exit::{Failure, TEMPORARY};
 
 /// How long a node that is asked to stop waits for others to take over what it leads.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
@@ -107,7 +110,8 @@ pub(crate) struct Plan {
     pub(crate) ports: Ports,
     /// Whether its cluster exists, and it joins it.
     pub(crate) joins: bool,
-    /// Whether it hands over what it leads when it is asked to stop; of no use when all nodes stop together.
+    /// Whether it has a process of its own, which somebody starts again: then it hands over what it leads when it is asked to
+    /// stop, and can be asked at its operators' door. Of no use when all nodes stop together.
     pub(crate) hands_over: bool,
     /// What it shows, and whom it trusts; `None` for plaintext.
     pub(crate) files: Option<Files>,
@@ -217,10 +221,17 @@ pub(crate) async fn serve(
     let shards = plan.topology.shards();
     let registrar = Registrar::new(Arc::clone(&node), shards, doors.clone());
     let replication = u32::try_from(plan.topology.replicas).unwrap_or(u32::MAX);
+    let (ends, to_end) = watch::channel(false);
+    let process = Process::begun(plan.hands_over.then_some(ends));
     let server = consensus::tune(Server::builder())
         .add_service(InterceptedService::new(node.peer_service(), alone))
         .add_service(shard_server(plan.id, doors.clone(), node.addresses()))
-        .add_service(cluster_server(Arc::clone(&node), shards, replication, registrar.clone()));
+        .add_service(cluster_server(
+            (Arc::clone(&node), process),
+            shards,
+            replication,
+            registrar.clone(),
+        ));
     let connections = gateway::connections(listener, CONNECTIONS_MAX, door);
     let serving = tokio::spawn(server.serve_with_incoming_shutdown(connections, async {
         let _ = stopped.await;
@@ -228,16 +239,43 @@ pub(crate) async fn serve(
 
     actix::spawn(registrar.run());
     supervisor.ready();
+    let asked = asked_anywhere(asked, to_end.clone());
     let ended = live(&plan, (&node, &life), (keeper, &metrics), asked).await;
     life.drain();
     supervisor.stopping();
     if ended.is_ok() && plan.hands_over {
         hand_over(&node, &doors).await;
     }
+    let is_to_restart = *to_end.borrow();
+    if is_to_restart {
+        Operation::RestartReady.reached();
+    }
     let _ = stop.send(());
     node.shutdown().await;
     serving.abort();
-    ended
+    if is_to_restart { ended.and(Err(to_be_restarted())) } else { ended }
+}
+
+/// Is done when the process is asked to stop from outside, or to end for a restart at its operators' door.
+async fn asked_anywhere(
+    asked: impl Future<Output = Result<(), Failure>>,
+    mut to_end: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let at_the_door = async {
+        if to_end.wait_for(|to_end| *to_end).await.is_err() {
+            // It is not ended at that door.
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        asked = asked => asked,
+        () = at_the_door => Ok(()),
+    }
+}
+
+/// No success, so that a supervisor which lets a process rest that ended by itself starts it again.
+fn to_be_restarted() -> Failure {
+    Failure::new(TEMPORARY, "the node ends to be started again, as an operator asked for")
 }
 
 /// The node's life between its start and its end.

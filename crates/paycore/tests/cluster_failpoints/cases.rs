@@ -21,6 +21,10 @@ pub(crate) enum Deed {
     Drain,
     /// Ends that.
     Undrain,
+    /// Restarts the node that leads a shard.
+    Restart,
+    /// Replaces the newest node, which is dead, by one that is new.
+    Replace,
 }
 
 /// Whom it strikes.
@@ -101,6 +105,12 @@ const SNAPSHOT: [Step; 5] = [
 const LEAVE: [Step; 5] =
     [Step::LeaveTold, Step::LeaveCovered, Step::LeaveKept, Step::LeaveEnded, Step::LeavePurged];
 
+/// What a node does that is asked to end, to be started again; it has been drained for that.
+const RESTART: [Step; 3] = [Step::DrainWritten, Step::RestartAsked, Step::RestartReady];
+
+/// What a node does that is to say that another one has left.
+const RETIRE: [Step; 2] = [Step::RetireAsked, Step::RetireHeard];
+
 const START: [Step; 2] = [Step::StartRecalled, Step::StartRunning];
 
 const COMMAND: [Step; 3] = [Step::CommandPlanned, Step::CommandAnswered, Step::CommandDone];
@@ -124,14 +134,17 @@ pub(crate) fn all() -> Vec<Case> {
         Case { deed: Deed::Drain, step: Step::CommandAnswered, victim: Victim::Anybody },
         Case { deed: Deed::Undrain, step: Step::CommandPlanned, victim: Victim::Anybody },
     ]);
+    cases.extend(RESTART.iter().chain(&COMMAND).map(of(Deed::Restart, Victim::Anybody)));
     // Who is new comes and goes in turn.
     let added = JOIN.iter().chain(&SNAPSHOT).map(of(Deed::Add, Victim::Anybody));
     let added = added.chain(START.iter().map(of(Deed::Start, Victim::Anybody)));
-    let mut removed = LEAVE.iter().chain(&COMMAND).map(of(Deed::Remove, Victim::Anybody));
+    let removed = LEAVE.iter().chain(&COMMAND).chain(&RETIRE);
+    let mut removed = removed.map(of(Deed::Remove, Victim::Anybody));
     for case in added {
         cases.push(case);
         cases.extend(removed.next());
     }
     cases.extend(removed);
+    cases.extend(RETIRE.iter().chain(&COMMAND).map(of(Deed::Replace, Victim::Anybody)));
     cases
 }

@@ -29,6 +29,9 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_paycore");
 /// As long as anything here may take on a machine that has other work.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How a node ends that an operator has restarted.
+const ASKS_TO_BE_RESTARTED: i32 = 75;
+
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -264,6 +267,8 @@ impl Cluster {
         let mut args = vec!["node", "--topology", &topology, "--id", &number, "--data", &data];
         args.extend(self.joining.contains(&id).then_some("--join"));
         let child = self.spawn(&format!("n{id}"), &args);
+        let pid = self.home.path().join(format!("n{id}.pid"));
+        std::fs::write(pid, child.id().to_string()).unwrap();
         assert!(self.nodes.insert(id, child).is_none(), "node {id} runs already");
     }
 
@@ -287,10 +292,15 @@ impl Cluster {
 
     /// Has the topology name a node no more that has left, and stops it.
     pub(crate) fn retire_node(&mut self, id: u64) -> ExitStatus {
+        self.forget_node(id);
+        self.stop_node(id)
+    }
+
+    /// Has the topology name a node no more that was added and is dead.
+    pub(crate) fn forget_node(&mut self, id: u64) {
         let address = self.addresses.remove(&id).unwrap();
         let text = std::fs::read_to_string(&self.topology).unwrap();
         std::fs::write(&self.topology, text.replace(&named(id, &address), "")).unwrap();
-        self.stop_node(id)
     }
 
     /// The topology's file.
@@ -346,6 +356,42 @@ impl Cluster {
         let mut nodes = self.nodes.iter_mut();
         let ended = nodes.find_map(|(id, child)| Some((*id, child.try_wait().unwrap()?)));
         ended.inspect(|(id, _)| drop(self.nodes.remove(id)))
+    }
+
+    /// Starts processes of another build from now on.
+    pub(crate) fn set_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
+    }
+
+    /// Watches over the nodes as a supervisor does, as long as `goes_on` says: who ends in good order, or asks to be
+    /// started again, is started again. Gives who that was, in turn.
+    pub(crate) fn supervise(&mut self, mut goes_on: impl FnMut() -> bool) -> Vec<u64> {
+        let began = Instant::now();
+        let mut restarted = Vec::new();
+        loop {
+            let goes_on = goes_on();
+            if let Some((id, status)) = self.ended() {
+                let is_well = matches!(status.code(), Some(0 | ASKS_TO_BE_RESTARTED));
+                assert!(is_well, "node {id}: {status}: {}", self.log_of(&format!("n{id}")));
+                self.start_node(id);
+                restarted.push(id);
+            } else if !goes_on {
+                return restarted;
+            }
+            assert!(began.elapsed() < 3 * PATIENCE, "not within {:?}", 3 * PATIENCE);
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Runs a command while somebody watches over the nodes: exit code, stdout, stderr, and who was started again.
+    pub(crate) fn run_supervised(&mut self, words: &str) -> (i32, String, String, Vec<u64>) {
+        let mut command = self.command(words);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let restarted = self.supervise(|| child.try_wait().unwrap().is_none());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let code = output.status.code().unwrap();
+        (code, text(output.stdout), text(output.stderr), restarted)
     }
 
     /// How a node says it does, if it answers.

@@ -569,6 +569,10 @@ impl Standing for Full {
     fn told(&self) -> Time {
         NOW
     }
+
+    fn level(&self) -> u32 {
+        ledger::directory::LEVEL_FIRST
+    }
 }
 
 #[test]
@@ -606,6 +610,38 @@ fn a_full_channel_takes_no_more_payments_and_settling_goes_on() {
     put_record(&pays_across(7, 1), &mut records).unwrap();
     let effects = counter.desk.take(&frame(7, 1, records.into()), NOW, &Full(max - 1));
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Propose(_))), "room again");
+}
+
+/// A ledger of a cluster whose level nobody has raised to the first.
+struct Young;
+
+impl Standing for Young {
+    fn unsettled(&self, _: u16) -> u64 {
+        0
+    }
+
+    fn payee_of(&self, _: ledger::HoldId) -> Option<AccountId> {
+        None
+    }
+
+    fn told(&self) -> Time {
+        NOW
+    }
+
+    fn level(&self) -> u32 {
+        ledger::directory::LEVEL_FIRST - 1
+    }
+}
+
+#[test]
+fn what_the_level_does_not_have_yet_is_not_proposed() {
+    let mut counter = Counter::of(Books { shard: 0, shards: Shards::new(2).unwrap() });
+    let mut records = Vec::new();
+    put_record(&request(1, open(1)), &mut records).unwrap();
+    let effects = counter.desk.take(&frame(1, 1, records.into()), NOW, &Young);
+    counter.perform(effects);
+    assert!(counter.under_way.is_empty());
+    assert_eq!(counter.answers[&1], [Reply::Failure(Failure::LevelTooLow)]);
 }
 
 #[test]

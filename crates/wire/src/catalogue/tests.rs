@@ -47,7 +47,7 @@ fn every_code_is_said_by_somebody() {
         let entry = find(failure.code()).unwrap_or_else(|| panic!("{} is missing", failure.code()));
         let kind = match failure {
             Failure::OutcomeUnknown => Kind::Unknown,
-            Failure::InvalidRecord => Kind::Refusal,
+            Failure::InvalidRecord | Failure::LevelTooLow => Kind::Refusal,
             Failure::NoLeader
             | Failure::Overloaded
             | Failure::DiskFull

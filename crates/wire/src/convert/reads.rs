@@ -77,6 +77,8 @@ pub fn scoped_key<'a>(
         Some(Operation::Post | Operation::Void) => {
             fields.hold("subject", &asked.subject).map(HoldId::to_u128)
         }
+        #[cfg(next_level)]
+        Some(Operation::Extend) => fields.hold("subject", &asked.subject).map(HoldId::to_u128),
         Some(
             Operation::Open
             | Operation::Freeze

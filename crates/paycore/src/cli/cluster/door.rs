@@ -11,8 +11,8 @@ use wire::proto::cluster::cluster_client::ClusterClient;
 use wire::proto::cluster::shard_client::ShardClient;
 use wire::proto::cluster::{
     AddLearnerRequest, ChangeReply, ChangeVotersRequest, Frame, GetNodeRequest, NodeStatus,
-    ReadStateRequest, RemoveLearnerRequest, RetireNodeRequest, SetDrainedRequest, StatePiece,
-    TransferLeaderRequest,
+    ReadStateRequest, RemoveLearnerRequest, RestartNodeRequest, RetireNodeRequest,
+    SetDrainedRequest, StatePiece, TransferLeaderRequest,
 };
 use wire::status::Said;
 
@@ -29,6 +29,9 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
 /// How long a node may take to begin with a group's state: it waits for the cut meanwhile.
 const STATE_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How long a request may wait to be proposed.
+const DECIDE_MAX: Duration = Duration::from_secs(5);
 
 /// One change of one shard, asked of its leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,37 +137,7 @@ impl Doors {
             tenant: TenantId(0),
             command: Command::StateCut { books, cut },
         };
-        let mut records = Vec::new();
-        put_record(&request, &mut records)
-            .map_err(|why| Failure::internal(format!("the cut is no record: {why}")))?;
-        let timeout_ms = u32::try_from(CHANGE_MAX.as_millis()).unwrap_or(u32::MAX);
-        let records = records.into();
-        let traceparents = Vec::new();
-        let frame = Frame { id: 1, shard: 0, timeout_ms, count: 1, records, traceparents };
-        let mut shard = ShardClient::new(self.channel(leader, None).await?);
-        let asked = async {
-            // The stream stays open behind the frame, until its answer is here.
-            let (frames, outgoing) = tokio::sync::mpsc::channel(1);
-            let _sent = frames.send(frame).await;
-            let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
-            let mut answers = shard.session(outgoing).await?.into_inner();
-            let answer = answers.message().await;
-            drop(frames);
-            answer
-        };
-        let unknown = |what: &str| Failure::coded("OUTCOME_UNKNOWN", format!("the cut: {what}"));
-        let answer = tokio::time::timeout(CHANGE_MAX, asked).await;
-        let answer = answer.map_err(|_late| unknown("no answer"))?.map_err(|why| failure(&why))?;
-        let answer = answer.ok_or_else(|| unknown("no answer"))?;
-        let reply = wire::reply::decode(&answer.answers, 1).ok();
-        match reply.and_then(|mut replies| replies.next()?.ok()) {
-            Some(Reply::Answer(Answer { outcome: Ok(_), .. })) => Ok(()),
-            Some(Reply::Answer(Answer { outcome: Err(rejection), .. })) => {
-                Err(Failure::coded(rejection.code(), format!("the cut: {rejection}")))
-            }
-            Some(Reply::Failure(why)) => Err(Failure::coded(why.code(), format!("the cut: {why}"))),
-            None => Err(unknown("an answer that cannot be read")),
-        }
+        self.decide(leader, 0, &request).await
     }
 
     /// Asks a node for a group's state as a state cut found it. Waits until its replica has met the cut.
@@ -187,14 +160,71 @@ impl Doors {
         said(client.retire_node(RetireNodeRequest { node_id }).await)
     }
 
-    /// Drains a node, or ends that.
+    /// Drains a node by an operator's wish, or ends that and every other reason.
     pub(super) async fn set_drained(
         &self,
         address: &str,
         is_drained: bool,
     ) -> Result<bool, Failure> {
         let mut client = self.connect(address, CHANGE_MAX).await?;
-        said(client.set_drained(SetDrainedRequest { is_drained }).await)
+        said(client.set_drained(SetDrainedRequest { is_drained, for_restart: false }).await)
+    }
+
+    /// Drains a node for a restart, or ends that alone.
+    pub(super) async fn set_restarting(
+        &self,
+        address: &str,
+        is_drained: bool,
+    ) -> Result<bool, Failure> {
+        let mut client = self.connect(address, CHANGE_MAX).await?;
+        said(client.set_drained(SetDrainedRequest { is_drained, for_restart: true }).await)
+    }
+
+    /// Ends one run of a node's process.
+    pub(super) async fn restart(&self, address: &str, run: u64) -> Result<bool, Failure> {
+        let mut client = self.connect(address, CHANGE_MAX).await?;
+        said(client.restart_node(RestartNodeRequest { run }).await)
+    }
+
+    /// Has a shard decide one request, at the door at which gateways do: asked of its leader.
+    pub(super) async fn decide(
+        &self,
+        address: &str,
+        shard: u16,
+        request: &Request,
+    ) -> Result<(), Failure> {
+        let unknown = |why: &str| Failure::coded("OUTCOME_UNKNOWN", format!("{address}: {why}"));
+        let mut records = Vec::new();
+        put_record(request, &mut records).map_err(|why| Failure::usage(why.to_string()))?;
+        let timeout_ms = u32::try_from(DECIDE_MAX.as_millis()).unwrap_or(u32::MAX);
+        let (shard, records) = (shard.into(), records.into());
+        let frame = Frame { id: 1, shard, timeout_ms, count: 1, records, traceparents: Vec::new() };
+        let mut client = ShardClient::new(self.channel(address, Some(CHANGE_MAX)).await?);
+        let asked = async {
+            // The stream stays open behind the frame, until its answer is here.
+            let (frames, outgoing) = tokio::sync::mpsc::channel(1);
+            let _sent = frames.send(frame).await;
+            let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
+            let mut answers = client.session(outgoing).await?.into_inner();
+            let answer = answers.message().await;
+            drop(frames);
+            answer
+        };
+        let answer = tokio::time::timeout(CHANGE_MAX, asked).await;
+        let answer = answer.map_err(|_late| unknown("no answer"))?.map_err(|why| failure(&why))?;
+        let answer = answer.ok_or_else(|| unknown("the stream ended without an answer"))?;
+        let mut replies =
+            wire::reply::decode(&answer.answers, 1).map_err(|why| unknown(&why.to_string()))?;
+        match replies.next() {
+            Some(Ok(Reply::Answer(Answer { outcome: Ok(_), .. }))) => Ok(()),
+            Some(Ok(Reply::Answer(Answer { outcome: Err(rejection), .. }))) => {
+                Err(Failure::coded(rejection.code(), rejection.to_string()))
+            }
+            Some(Ok(Reply::Failure(failure))) => {
+                Err(Failure::coded(failure.code(), failure.to_string()))
+            }
+            Some(Err(_)) | None => Err(unknown("its answer cannot be read")),
+        }
     }
 }
 

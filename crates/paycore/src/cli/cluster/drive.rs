@@ -1,6 +1,7 @@
 //! Takes the steps of a plan, one after the other, each until it is seen to be done.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use consensus::failpoint::Operation;
@@ -22,10 +23,11 @@ const NOT_NOW: [&str; 5] =
     ["NO_LEADER", "CHANGE_UNDER_WAY", "REPLICA_BEHIND", "OUTCOME_UNKNOWN", "NODE_MUST_NOT_LEAD"];
 
 /// Codes that say "not now" of what may also be wrong for good: connections between busy nodes break and come back.
-const PERHAPS_LATER: [&str; 2] = ["NODE_UNREACHABLE", "QUORUM_AT_RISK"];
+const PERHAPS_LATER: [&str; 4] =
+    ["NODE_UNREACHABLE", "QUORUM_AT_RISK", "NO_HEIR", "LEVEL_NOT_READY"];
 
 /// How long such a thing is waited for within one step.
-const PERHAPS_MAX: Duration = Duration::from_secs(20);
+pub(super) const PERHAPS_MAX: Duration = Duration::from_secs(20);
 
 /// Who carries plans out.
 pub(super) struct Operator {
@@ -59,9 +61,7 @@ impl Operator {
         screen: Screen,
         timeout: Duration,
     ) -> Self {
-        let now = Instant::now();
-        let until = now.checked_add(timeout).unwrap_or(now);
-        Self { known, doors, screen, until }
+        Self { known, doors, screen, until: after(timeout) }
     }
 
     /// Shows the cluster.
@@ -76,19 +76,7 @@ impl Operator {
         address: &str,
         yes: bool,
     ) -> Result<(), Failure> {
-        self.known.insert(node, address.to_owned());
-        match self.doors.look(address).await {
-            None => {
-                let what = format!("node {node} does not answer at {address}");
-                return Err(Failure::coded("NODE_UNREACHABLE", what)
-                    .with_hint("start it with `paycore node --join` first"));
-            }
-            Some(status) if status.node_id != node => {
-                let what = format!("at {address} is node {}", status.node_id);
-                return Err(Failure::coded("NODE_MISMATCH", what));
-            }
-            Some(_) => {}
-        }
+        self.meet(node, address).await?;
         let view = self.look().await?;
         let mut nodes = view.members();
         nodes.retain(|member| view.is_up(*member));
@@ -96,6 +84,23 @@ impl Operator {
         let steps = plan::spread(&view, &nodes);
         self.agree(&steps, &format!("add node {node}"), yes)?;
         self.take(steps).await
+    }
+
+    /// Makes the acquaintance of a node that is to get something.
+    pub(super) async fn meet(&mut self, node: u64, address: &str) -> Result<(), Failure> {
+        self.known.insert(node, address.to_owned());
+        match self.doors.look(address).await {
+            None => {
+                let what = format!("node {node} does not answer at {address}");
+                Err(Failure::coded("NODE_UNREACHABLE", what)
+                    .with_hint("start it with `paycore node --join` first"))
+            }
+            Some(status) if status.node_id != node => {
+                let what = format!("at {address} is node {}", status.node_id);
+                Err(Failure::coded("NODE_MISMATCH", what))
+            }
+            Some(_) => Ok(()),
+        }
     }
 
     /// Moves one replica.
@@ -195,13 +200,8 @@ impl Operator {
     /// Moves everything away from a node.
     pub(super) async fn remove_node(&mut self, node: u64, yes: bool) -> Result<(), Failure> {
         let view = self.look().await?;
-        let steps = plan::without(&view, node).map_err(|shard| {
-            let what = format!(
-                "shard {shard} would have fewer than {} replicas without node {node}",
-                view.replication
-            );
-            Failure::coded("REPLICATION_AT_RISK", what)
-        })?;
+        let steps = plan::without(&view, node, None);
+        let steps = steps.map_err(|shard| too_few(&view, shard, node))?;
         self.agree(&steps, &format!("remove node {node}"), yes)?;
         self.take_all(&steps).await?;
         self.retire(node).await?;
@@ -210,7 +210,7 @@ impl Operator {
 
     /// Has the directory say that a node has left, so that nobody looks for it any more. The shards' leaders report first
     /// that it keeps nothing.
-    async fn retire(&self, node: u64) -> Result<(), Failure> {
+    pub(super) async fn retire(&self, node: u64) -> Result<(), Failure> {
         loop {
             let view = self.look().await?;
             let others = view.nodes.iter().filter(|(other, _)| **other != node);
@@ -234,8 +234,17 @@ impl Operator {
         Ok(view)
     }
 
+    /// The same, and remembers whom the nodes name now: they may be all that is left when the others have gone.
+    pub(super) async fn look_around(&mut self) -> Result<View, Failure> {
+        let view = self.look().await?;
+        for (node, seen) in &view.nodes {
+            self.known.entry(*node).or_insert_with(|| seen.address.clone());
+        }
+        Ok(view)
+    }
+
     /// The same, once every shard has a leader.
-    async fn led(&self) -> Result<View, Failure> {
+    pub(super) async fn led(&self) -> Result<View, Failure> {
         loop {
             let view = self.look().await?;
             if view.shards.values().all(|shard| shard.leader.is_some()) {
@@ -246,7 +255,12 @@ impl Operator {
     }
 
     /// Shows a plan, and asks whether to go on.
-    fn agree(&self, steps: &[Step], what: &str, yes: bool) -> Result<(), Failure> {
+    pub(super) fn agree(
+        &self,
+        steps: &[impl Display],
+        what: &str,
+        yes: bool,
+    ) -> Result<(), Failure> {
         if steps.is_empty() {
             return Ok(());
         }
@@ -261,11 +275,11 @@ impl Operator {
         self.finish(&steps)
     }
 
-    fn finish(&self, steps: &[Step]) -> Result<(), Failure> {
+    pub(super) fn finish(&self, steps: &[impl Display]) -> Result<(), Failure> {
         self.screen.show(&Done { steps: steps.iter().map(ToString::to_string).collect() })
     }
 
-    async fn take_all(&mut self, steps: &[Step]) -> Result<(), Failure> {
+    pub(super) async fn take_all(&mut self, steps: &[Step]) -> Result<(), Failure> {
         Operation::CommandPlanned.reached();
         for step in steps {
             self.complete(*step).await?;
@@ -281,11 +295,7 @@ impl Operator {
         loop {
             // Whatever the nodes answer: this ends.
             self.in_time(&step.to_string())?;
-            let view = self.look().await?;
-            // Whom the nodes name now may be all that is left when the others have gone.
-            for (node, seen) in &view.nodes {
-                self.known.entry(*node).or_insert_with(|| seen.address.clone());
-            }
+            let view = self.look_around().await?;
             match plan::next(&view, step) {
                 Next::Done => return Ok(()),
                 Next::Wait => self.pause(&step.to_string()).await?,
@@ -314,10 +324,19 @@ impl Operator {
             *perhaps_until = None;
             return Ok(());
         };
+        self.later(&step, failure, perhaps_until).await
+    }
+
+    /// Waits a little after a "not now", and after what may be wrong for good only for a while.
+    pub(super) async fn later(
+        &self,
+        step: &impl Display,
+        failure: Failure,
+        perhaps_until: &mut Option<Instant>,
+    ) -> Result<(), Failure> {
         let is_one_of = |codes: &[&str]| failure.code().is_some_and(|code| codes.contains(&code));
-        let now = Instant::now();
         let is_later = is_one_of(&PERHAPS_LATER)
-            && *perhaps_until.get_or_insert(now.checked_add(PERHAPS_MAX).unwrap_or(now)) > now;
+            && *perhaps_until.get_or_insert(after(PERHAPS_MAX)) > Instant::now();
         let what = format!("{step}: {}", failure.message());
         if is_later || is_one_of(&NOT_NOW) {
             return self.pause(&what).await;
@@ -326,7 +345,7 @@ impl Operator {
     }
 
     /// Waits a little; when there is no time left, what for is said.
-    async fn pause(&self, what: &str) -> Result<(), Failure> {
+    pub(super) async fn pause(&self, what: &str) -> Result<(), Failure> {
         self.in_time(what)?;
         tokio::time::sleep(LOOK_EVERY).await;
         Ok(())
@@ -338,7 +357,7 @@ impl Operator {
     }
 
     /// Whether there is time left; when there is none, what for is said.
-    fn in_time(&self, what: &str) -> Result<(), Failure> {
+    pub(super) fn in_time(&self, what: &str) -> Result<(), Failure> {
         if Instant::now() < self.until {
             return Ok(());
         }
@@ -346,4 +365,19 @@ impl Operator {
         Err(Failure::coded("OUTCOME_UNKNOWN", what)
             .with_hint("give the command again: it goes on where it stopped"))
     }
+}
+
+/// The moment after so long.
+pub(super) fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now)
+}
+
+/// A shard would have too few replicas without a node.
+pub(super) fn too_few(view: &View, shard: u16, node: u64) -> Failure {
+    let what = format!(
+        "shard {shard} would have fewer than {} replicas without node {node}",
+        view.replication
+    );
+    Failure::coded("REPLICATION_AT_RISK", what)
 }

@@ -189,10 +189,12 @@ pub(super) fn spread_leaders(view: &View) -> Vec<Step> {
     }
 }
 
-/// Everything away from a node; or a shard that would be left with too few replicas.
-pub(super) fn without(view: &View, node: u64) -> Result<Vec<Step>, u16> {
+/// Everything away from a node, to an heir where there is one and he has no replica of the shard yet; or a shard that would
+/// be left with too few replicas.
+pub(super) fn without(view: &View, node: u64, heir: Option<u64>) -> Result<Vec<Step>, u16> {
+    let others = view.members().into_iter().chain(heir);
     let others: BTreeSet<u64> =
-        view.members().into_iter().filter(|other| *other != node && view.is_up(*other)).collect();
+        others.filter(|other| *other != node && view.is_up(*other)).collect();
     let mut voters: BTreeMap<u16, BTreeSet<u64>> =
         view.shards.iter().map(|(shard, at)| (*shard, at.voters.clone())).collect();
     let mut steps = Vec::new();
@@ -203,7 +205,9 @@ pub(super) fn without(view: &View, node: u64) -> Result<Vec<Step>, u16> {
         };
         let enough = replicas.len() > view.replication;
         let lacks = others.iter().filter(|other| !replicas.contains(other));
-        let best = lacks.min_by_key(|other| (!at.learners.contains(other), load(&voters, **other)));
+        let best = lacks.min_by_key(|other| {
+            (heir != Some(**other), !at.learners.contains(other), load(&voters, **other))
+        });
         match best.copied() {
             _ if enough => steps.push(Step::Drop { shard: *shard, from: node }),
             Some(to) => {

@@ -21,6 +21,11 @@ struct NodeLine {
     address: String,
     up: bool,
     drained: bool,
+    restarting: bool,
+    release: Option<String>,
+    level: Option<u32>,
+    level_max: Option<u32>,
+    up_ms: Option<u64>,
     replicas: usize,
     leads: usize,
     clock_ms: Option<u64>,
@@ -79,6 +84,11 @@ impl NodeLine {
             address: seen.address.clone(),
             up: view.is_up(node),
             drained: status.is_some_and(|status| status.is_drained),
+            restarting: status.is_some_and(|status| status.is_restarting),
+            release: status.map(|status| status.release.clone()),
+            level: status.map(|status| status.level),
+            level_max: status.map(|status| status.level_max),
+            up_ms: status.map(|status| status.up_ms),
             replicas: view.load(node),
             leads: view.leads(node),
             clock_ms: status.map(|status| status.clock_ms),
@@ -95,7 +105,7 @@ impl ShardLine {
         let at = view.shards.get(&shard).cloned().unwrap_or_default();
         let members = at.voters.iter().chain(&at.learners);
         let replicas = members.map(|node| {
-            let state = state_of(view, shard, *node);
+            let state = view.replica(shard, *node);
             let role = match state.map(ReplicaState::role) {
                 _ if at.leader == Some(*node) => "leader",
                 _ if at.voters.contains(node) => "voter",
@@ -126,19 +136,17 @@ impl ShardLine {
     }
 }
 
-fn state_of(view: &View, shard: u16, node: u64) -> Option<&ReplicaState> {
-    let status = view.nodes.get(&node)?.status.as_ref()?;
-    status.replicas.iter().find(|state| state.shard == u32::from(shard))
-}
-
 impl Show for Status {
     fn text(&self, paint: Paint) -> String {
-        let mut nodes = vec![row(["NODE", "ADDRESS", "STATE", "REPLICAS", "LEADS", "FREE"])];
+        let heads = ["NODE", "ADDRESS", "STATE", "RELEASE", "LEVEL", "REPLICAS", "LEADS", "FREE"];
+        let mut nodes = vec![row(heads)];
         for node in &self.nodes {
             nodes.push(vec![
                 node.node.to_string(),
                 node.address.clone(),
                 state(node).to_owned(),
+                node.release.clone().unwrap_or_else(|| "-".to_owned()),
+                level(node),
                 node.replicas.to_string(),
                 node.leads.to_string(),
                 free(node),
@@ -177,10 +185,19 @@ impl Show for Status {
 }
 
 const fn state(node: &NodeLine) -> &'static str {
-    match (node.up, node.drained) {
-        (false, _) => "down",
-        (true, true) => "drained",
-        (true, false) => "up",
+    match (node.up, node.drained, node.restarting) {
+        (false, _, _) => "down",
+        (true, _, true) => "restarting",
+        (true, true, false) => "drained",
+        (true, false, false) => "up",
+    }
+}
+
+/// The level that is in force there, and the greatest that its release knows.
+fn level(node: &NodeLine) -> String {
+    match (node.level, node.level_max) {
+        (Some(level), Some(level_max)) => format!("{level} of {level_max}"),
+        (Some(_) | None, None) | (None, Some(_)) => "-".to_owned(),
     }
 }
 

@@ -102,14 +102,32 @@ impl View {
 
     /// Whether a node answers and takes part.
     pub(super) fn is_up(&self, node: u64) -> bool {
-        let status = self.nodes.get(&node).and_then(|seen| seen.status.as_ref());
-        status.is_some_and(|status| status.is_started)
+        self.status(node).is_some_and(|status| status.is_started)
+    }
+
+    /// What a node says; nothing, when it does not answer.
+    pub(super) fn status(&self, node: u64) -> Option<&NodeStatus> {
+        self.nodes.get(&node)?.status.as_ref()
+    }
+
+    /// Who hears from a node that perhaps does not answer here.
+    pub(super) fn who_hears(&self, node: u64) -> Option<u64> {
+        let is_heard = |status: &&NodeStatus| {
+            status.node_id != node
+                && status.peers.iter().any(|peer| peer.node_id == node && peer.is_up)
+        };
+        let statuses = self.nodes.values().filter_map(|seen| seen.status.as_ref());
+        statuses.filter(is_heard).map(|status| status.node_id).next()
+    }
+
+    /// What a node says of its replica of a shard.
+    pub(super) fn replica(&self, shard: u16, node: u64) -> Option<&ReplicaState> {
+        self.status(node)?.replicas.iter().find(|state| state.shard == u32::from(shard))
     }
 
     /// Whether a node may be asked to lead.
     pub(super) fn may_lead(&self, node: u64) -> bool {
-        let status = self.nodes.get(&node).and_then(|seen| seen.status.as_ref());
-        status.is_some_and(|status| status.is_started && !status.is_drained)
+        self.status(node).is_some_and(|status| status.is_started && !status.is_drained)
     }
 
     /// The nodes that vote somewhere.

@@ -86,12 +86,12 @@ fn from_one_node_to_five_every_node_gets_its_share() {
     assert!((1..=5).all(|node| view.leads(node) <= 1), "{view:?}");
 
     for node in [5, 4] {
-        let steps = without(&view, node).unwrap();
+        let steps = without(&view, node, None).unwrap();
         carry_out(&mut view, &steps);
         assert_eq!(view.load(node), 0);
         assert!(view.shards.values().all(|at| at.voters.len() == 3));
     }
-    assert!(without(&view, 3).is_err(), "nobody is left to take its replicas");
+    assert!(without(&view, 3, None).is_err(), "nobody is left to take its replicas");
 }
 
 #[test]
