@@ -9,10 +9,12 @@ mod drain;
 mod links;
 mod open;
 mod overview;
+mod rebuild;
+mod scrub;
 mod start;
 mod tenancy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -65,6 +67,8 @@ pub(crate) struct Site {
     replicas: watch::Sender<Replicas>,
     /// What was found on the disk, until the node starts.
     found: Mutex<BTreeMap<u16, (LogStore, Shard)>>,
+    /// To whom a checkpoint of which group is on its way, because its own is lost.
+    sending: Mutex<BTreeSet<(u16, u64)>>,
     /// What leaders want of this node, until somebody listens.
     calls: Mutex<Option<mpsc::Receiver<Call>>>,
 }
