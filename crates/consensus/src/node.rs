@@ -99,6 +99,7 @@ pub struct Vitals {
     log: Log,
     has_room: watch::Receiver<bool>,
     clock: Arc<ClusterClock>,
+    desk: Arc<Desk>,
 }
 
 impl Vitals {
@@ -112,6 +113,12 @@ impl Vitals {
     #[must_use]
     pub fn has_room(&self) -> bool {
         *self.has_room.borrow()
+    }
+
+    /// A shard whose state is lost here, and on its way from a peer.
+    #[must_use]
+    pub fn rebuilding(&self) -> Option<u16> {
+        self.desk.rebuilds.first()
     }
 
     /// Frames of the log written and synced since the node was opened, and their bytes.
@@ -192,6 +199,7 @@ impl Node {
             log: self.0.log.clone(),
             has_room: self.0.has_room.subscribe(),
             clock: Arc::clone(&self.0.clock),
+            desk: Arc::clone(&self.0.desk),
         }
     }
 

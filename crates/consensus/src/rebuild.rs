@@ -32,6 +32,10 @@ impl Rebuilds {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
     }
 
+    pub(crate) fn first(&self) -> Option<u16> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().next().copied()
+    }
+
     pub(crate) fn begin(&self, rebuild: Arc<Rebuild>) {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         all.insert(rebuild.shard.number, rebuild);

@@ -48,21 +48,17 @@ impl Register {
             // Whoever wrote it died before it had its name. It is made anew, and files are only made where there is none.
             files.remove(&dir.join(NAME_NEW))?;
         }
-        let register = |known: Known| {
-            let written = Mutex::new(known);
-            Self { dir: dir.to_owned(), files: Arc::clone(&files), written }
-        };
-        if is_there {
-            let known = read(&dir.join(NAME), &*files)?;
-            return Ok((register(known.clone()), known));
-        }
-        if !is_log_empty {
+        let known = if is_there { read(&dir.join(NAME), &*files)? } else { Known::default() };
+        if !is_there && !is_log_empty {
             let what = "it is missing, though the log holds something";
             return Err(StoreError::Corrupt { path: dir.join(NAME), offset: 0, what });
         }
-        let register = register(Known::default());
-        register.write(&Known::default())?;
-        Ok((register, Known::default()))
+        let written = Mutex::new(known.clone());
+        let register = Self { dir: dir.to_owned(), files, written };
+        if !is_there {
+            register.write(&known)?;
+        }
+        Ok((register, known))
     }
 
     /// Writes down what the roster knows now, unless that stands there already. Blocks.

@@ -444,3 +444,77 @@ fn a_lone_node_whose_state_is_lost_says_that_only_a_backup_helps() {
     cluster.load(500, "after");
     cluster.settled();
 }
+
+/// Whatever a node keeps is bounded, however long it runs and however often it dies in the middle of something.
+/// `PAYCORE_ENDLESS=100` goes on for so many rounds.
+#[test]
+fn nothing_grows_without_a_bound() {
+    let rounds = number("PAYCORE_ENDLESS").unwrap_or(8);
+    let bounded = format!("{SMALL}checkpoint_behind_bytes = 4194304\n");
+    let mut cluster = Cluster::start("dev-3.toml", &bounded);
+    let mut dice = Dice(number("PAYCORE_SEED").unwrap_or(0xb0_0bed));
+    cluster.load(2_000, "first");
+    let mut largest: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut resident = Vec::new();
+    for round in 0..rounds {
+        let name = format!("load-{round}");
+        let load = cluster.begin_load("--count 20000", &name);
+        let victim = 1 + dice.below(3);
+        std::thread::sleep(std::time::Duration::from_millis(500 + dice.below(1_500)));
+        cluster.kill_node(victim);
+        if round % 3 == 2 {
+            // So that it needs a snapshot when it comes back, or has to have its state from a peer.
+            std::fs::remove_dir_all(cluster.data(victim).join("shard-00")).unwrap();
+        }
+        cluster.start_node(victim);
+        cluster.end_load(load, &name);
+        cluster.settled();
+        resident
+            .push(cluster.ids().into_iter().map(|id| resident_bytes(&cluster, id)).max().unwrap());
+        for id in cluster.ids() {
+            let (data, shard) = (cluster.data(id), cluster.data(id).join("shard-00"));
+            let count = |prefix: &str| entries(&shard, prefix).len() as u64;
+            let seen = [
+                ("generations", count("gen-")),
+                ("volumes", count("vol-")),
+                ("other files", entries(&shard, "").len() as u64 - count("gen-") - count("vol-")),
+                ("segments", entries(&data.join("log"), "0").len() as u64),
+                ("log bytes", bytes_under(&data.join("log"))),
+                ("bad", bytes_under(&shard.join("bad"))),
+                ("incoming", bytes_under(&shard.join("incoming"))),
+            ];
+            for (what, seen) in seen {
+                let largest = largest.entry(what).or_default();
+                *largest = seen.max(*largest);
+            }
+        }
+    }
+    eprintln!("{rounds} rounds of 20000 transfers: {largest:?}, resident {resident:?}");
+    // Two generations, and one in the making; CURRENT, its successor, `incoming` and `bad`.
+    for (what, most) in
+        [("generations", 3), ("other files", 4), ("segments", 16), ("log bytes", 16 << 20)]
+    {
+        assert!(largest[what] <= most, "{what}: {largest:?}");
+    }
+    // Eight neighbours make one, while they are small.
+    assert!(largest["volumes"] <= 16 * 4, "{largest:?}");
+    let (first, last) = (resident[resident.len() / 2], *resident.last().unwrap());
+    assert!(last < first + (96 << 20), "it grows: {resident:?}");
+}
+
+fn bytes_under(path: &Path) -> u64 {
+    if !path.is_dir() {
+        return std::fs::metadata(path).map_or(0, |about| about.len());
+    }
+    // What is listed may be gone before it is looked at.
+    let inside = std::fs::read_dir(path).into_iter().flatten().flatten();
+    inside.map(|entry| bytes_under(&entry.path())).sum()
+}
+
+/// How much of a node lies in memory.
+fn resident_bytes(cluster: &Cluster, node: u64) -> u64 {
+    let (_, page) = cluster.ask(&format!("n{node}"), "/metrics").unwrap();
+    let line =
+        page.lines().find_map(|line| line.strip_prefix("paycore_process_resident_memory_bytes "));
+    line.unwrap_or_else(|| panic!("{page}")).parse::<f64>().unwrap() as u64
+}

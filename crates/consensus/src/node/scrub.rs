@@ -31,7 +31,8 @@ impl Throttle {
     fn pace(&mut self, bytes: u64) -> bool {
         self.meter.scrubbed(bytes);
         self.bytes = self.bytes.saturating_add(bytes);
-        let due_ms = self.bytes.saturating_mul(1_000) / self.bytes_per_second.max(1);
+        let due_ms =
+            self.bytes.saturating_mul(1_000).checked_div(self.bytes_per_second).unwrap_or(0);
         let due = Duration::from_millis(due_ms);
         loop {
             if *self.going_down.borrow() {
