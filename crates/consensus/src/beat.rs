@@ -3,7 +3,7 @@
 //! A beat carries what this node has seen others promise, its newest digests, and which nodes there are; its answer carries
 //! a wall clock. The
 //! same rhythm acts on what the clocks say: a node whose own clock is wrong does not stand for election, and hands over
-//! what it leads.
+//! what it leads; so does one whose disk is nearly full, to somebody who has room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,7 +98,8 @@ pub(crate) async fn tend(desk: Arc<Desk>, peers: Arc<Peers>, mut stop: watch::Re
             host.raft.runtime_config().elect(may_lead || (is_off && is_unmade));
             // Who has heard no other clock does not stand for election; only a clock that is known to be wrong is a
             // reason to give up a lead.
-            if is_drained || is_off {
+            // Where nobody has room, whoever leads goes on, and refuses: then there are reads at least.
+            if is_drained || is_off || !*desk.has_room.borrow() {
                 hand_over(&peers, &host).await;
             }
         }

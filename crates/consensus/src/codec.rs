@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use crate::raft::{BatchBytes, Entry, LogId, Payload, log_id};
 
 /// The version in front of everything that goes through bincode here.
-const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 1;
 
 /// The first byte of a membership's payload.
 const MEMBERSHIP: u8 = u8::MAX;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ledger::Shards;
 
@@ -31,6 +32,10 @@ pub struct NodeConfig {
     pub checkpoint: CheckpointOptions,
     /// The sizes of the log.
     pub log: log::Options,
+    /// How much of the disk stays free.
+    pub space: SpaceOptions,
+    /// How often everything on the disk is read again.
+    pub scrub: ScrubOptions,
     /// How quickly a dead leader is noticed.
     pub timing: Timing,
     /// How peers are dialled with TLS; `None` for plaintext.
@@ -58,10 +63,42 @@ impl NodeConfig {
             store: StoreKind::default(),
             checkpoint: CheckpointOptions::default(),
             log: log::Options::default(),
+            space: SpaceOptions::default(),
+            scrub: ScrubOptions::default(),
             timing: Timing::default(),
             tls: None,
             meter: Meter::default(),
         }
+    }
+}
+
+/// How much of the disk stays free. Below either bound nothing more is proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpaceOptions {
+    /// Bytes: a checkpoint in the making, and log segments prepared ahead. 1 GiB.
+    pub free_bytes_min: u64,
+    /// In a hundred: file systems grow slow and fragment when they are fuller. 5.
+    pub free_percent_min: u8,
+}
+
+impl Default for SpaceOptions {
+    fn default() -> Self {
+        Self { free_bytes_min: 1 << 30, free_percent_min: 5 }
+    }
+}
+
+/// How often everything on the disk is read again, to find what has rotted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubOptions {
+    /// From the beginning of a pass to that of the next, if it has ended by then. A day.
+    pub every: Duration,
+    /// So fast at the most; never, when it is 0. 16 MiB: a terabyte in a day, and a disk that hardly notices.
+    pub bytes_per_second: u64,
+}
+
+impl Default for ScrubOptions {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(24 * 60 * 60), bytes_per_second: 16 << 20 }
     }
 }
 

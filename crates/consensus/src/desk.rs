@@ -15,8 +15,9 @@ use crate::failpoint::Operation;
 use crate::log_store::LogStore;
 use crate::machine::Shard;
 use crate::mail;
-use crate::messages::{AppendAnswer, AppendRequest, Beat, BeatAnswer, Foreign, Recalled};
+use crate::messages::{AppendAnswer, AppendRequest, Beat, BeatAnswer, Foreign, Recalled, Wanting};
 use crate::raft::{DiskId, Group, Raft, Snapshot, TransferRequest, VoteRequest};
+use crate::rebuild::Rebuilds;
 use crate::roster::Roster;
 use crate::snapshot::{InstallRequest, Receiver};
 use crate::stop::StopReason;
@@ -28,7 +29,7 @@ use crate::witness::{Promise, Witness};
 pub(crate) struct Host {
     pub(crate) raft: Raft,
     pub(crate) shard: Shard,
-    log: LogStore,
+    pub(crate) log: LogStore,
     receiver: tokio::sync::Mutex<Receiver>,
     /// Held while its membership is being changed by this node.
     pub(crate) change: tokio::sync::Mutex<()>,
@@ -70,6 +71,15 @@ pub(crate) enum Call {
     Join(u16),
     /// A leader says that this node is no member of a group that runs here.
     Leave(Foreign),
+    /// A replica elsewhere has lost its state, and wants this node's newest checkpoint.
+    Send {
+        /// The group.
+        group: u16,
+        /// The node that wants it.
+        to: u64,
+    },
+    /// A replica elsewhere wants a later checkpoint than there is.
+    Checkpoint(u16),
 }
 
 /// Calls that may wait. Leaders repeat them.
@@ -88,6 +98,8 @@ pub(crate) struct Desk {
     pub(crate) witness: Arc<Witness>,
     pub(crate) clock: Arc<ClusterClock>,
     hosts: RwLock<BTreeMap<u16, Arc<Host>>>,
+    /// The groups whose state is on its way back from a peer, and that do not run before it is there.
+    pub(crate) rebuilds: Rebuilds,
     /// Who reads the letters to this node's shards.
     pub(crate) mailbox: mail::Slot,
     /// The groups of which this node had anything when it was opened, or has left.
@@ -97,6 +109,8 @@ pub(crate) struct Desk {
     pub(crate) is_drained: watch::Sender<bool>,
     /// It is for a restart.
     pub(crate) is_restarting: watch::Sender<bool>,
+    /// Turns false when the disk is nearly full: others had better lead then.
+    pub(crate) has_room: watch::Receiver<bool>,
     /// Turns true when the node goes down: the lanes to it end then.
     pub(crate) going_down: watch::Receiver<bool>,
 }
@@ -113,7 +127,7 @@ impl Desk {
         roster: Arc<Roster>,
         witness: Arc<Witness>,
         clock: Arc<ClusterClock>,
-        going_down: watch::Receiver<bool>,
+        (has_room, going_down): (watch::Receiver<bool>, watch::Receiver<bool>),
     ) -> (Self, mpsc::Receiver<Call>) {
         let (calls, coming) = mpsc::channel(CALLS_MAX);
         let desk = Self {
@@ -121,11 +135,13 @@ impl Desk {
             witness,
             clock,
             hosts: RwLock::default(),
-            mailbox: mail::Slot::new(),
+            rebuilds: Rebuilds::default(),
             traces: RwLock::default(),
+            mailbox: mail::Slot::new(),
             calls,
             is_drained: watch::Sender::new(false),
             is_restarting: watch::Sender::new(false),
+            has_room,
             going_down,
         };
         (desk, coming)
@@ -207,6 +223,11 @@ impl Desk {
                 let answer = self.running(group)?.raft.handle_transfer_leader(request).await;
                 Ok(codec::encode(&answer.map_err(|_stopped: Fatal<Group>| Refusal::NotRunning)?))
             }
+            Kind::Offer | Kind::Piece | Kind::Install if self.rebuilds.get(group).is_some() => {
+                let rebuild = self.rebuilds.get(group).ok_or(Refusal::NotRunning)?;
+                rebuild.answer(kind, &head, bodies.first()).await
+            }
+            Kind::Want => self.want(asker, group, &head),
             Kind::Offer => {
                 let host = self.running_or_called(group)?;
                 let offered = host.receiver.lock().await.offered(&host.shard, &head).await;
@@ -291,7 +312,8 @@ impl Desk {
                 self.call(Call::Leave(*said));
             }
         }
-        let may_lead = self.clock.may_lead() && !*self.is_drained.borrow();
+        let may_lead =
+            self.clock.may_lead() && !*self.is_drained.borrow() && *self.has_room.borrow();
         Ok(codec::encode(&BeatAnswer { wall_ms: self.clock.reading().wall_ms, may_lead }))
     }
 
@@ -309,6 +331,19 @@ impl Desk {
                 );
             }
         }
+    }
+
+    /// A replica whose state is lost wants a checkpoint. A newer one is made for it, if that can help.
+    fn want(&self, asker: Asker, group: u16, head: &[u8]) -> Result<Bytes, Refusal> {
+        let from: u64 = read(head)?;
+        let state = &self.running(group)?.shard.state;
+        let has_it = state.mark().is_some_and(|mark| mark.index >= from);
+        if has_it {
+            self.call(Call::Send { group, to: asker.node });
+        } else if state.applied_index() >= from {
+            self.call(Call::Checkpoint(group));
+        }
+        Ok(codec::encode(if has_it { &Wanting::Coming } else { &Wanting::Later }))
     }
 
     fn recall(&self, asker: Asker) -> Recalled {
@@ -342,7 +377,7 @@ fn unreadable(error: &CodecError) -> Refusal {
 }
 
 /// What a transfer's receiver says. A disk that fails while it receives stops the node like any other.
-fn received(
+pub(crate) fn received(
     shard: &Shard,
     next: Result<crate::snapshot::Next, StoreError>,
 ) -> Result<Bytes, Refusal> {

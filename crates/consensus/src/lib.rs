@@ -47,6 +47,7 @@ mod offload;
 mod placement;
 mod raft;
 mod reads;
+mod rebuild;
 mod register;
 mod replica;
 mod roster;
@@ -63,7 +64,7 @@ mod witness;
 
 pub use checkpoint::CheckpointOptions;
 pub use clock::{Clock, ClockAlarm, ClusterClock, Reading, SystemClocks, TimeSource};
-pub use config::{NodeConfig, StoreKind, Timing};
+pub use config::{NodeConfig, ScrubOptions, SpaceOptions, StoreKind, Timing};
 pub use leadership::Leadership;
 pub use mail::{Mail, MailError, Mailbox};
 pub use meter::Meter;

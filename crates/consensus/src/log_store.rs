@@ -59,7 +59,18 @@ impl LogStore {
         Ok(entries.last().map(|entry| entry.log_id()))
     }
 
-    fn purge_point(&self) -> io::Result<Option<LogId>> {
+    /// The log id of an entry; nothing, when the log does not hold it.
+    pub(crate) async fn log_id_at(&self, index: u64) -> io::Result<Option<LogId>> {
+        let held = self.log.first_index().zip(self.log.last_index());
+        if held.is_none_or(|(first, last)| index < first || index > last) {
+            return Ok(None);
+        }
+        let entries = self.read(index..index.saturating_add(1), READ_BYTES_MAX).await?;
+        Ok(entries.first().map(|entry| entry.log_id()))
+    }
+
+    /// The last entry that was let go, behind which the log begins.
+    pub(crate) fn purge_point(&self) -> io::Result<Option<LogId>> {
         self.log.purge_point().map(|(_, point)| Ok(codec::decode(&point)?)).transpose()
     }
 

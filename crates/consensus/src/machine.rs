@@ -53,7 +53,9 @@ impl Shard {
         error
     }
 
+    /// A checkpoint or a volume that is bad is set aside, so that the next start has its content from the log or a peer.
     pub(crate) fn store_failed(&self, error: StoreError) -> io::Error {
+        self.checkpoints.disown(&error);
         self.fail(StopReason::Store { shard: self.number, error: Arc::new(error) })
     }
 }

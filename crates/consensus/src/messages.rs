@@ -135,6 +135,15 @@ pub(crate) struct BeatAnswer {
     pub(crate) may_lead: bool,
 }
 
+/// What a node says to one that wants a checkpoint of its.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Wanting {
+    /// It is on its way.
+    Coming,
+    /// There is none yet that reaches so far. Ask again.
+    Later,
+}
+
 /// What a node remembers of the asker's promises, and what it has itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Recalled {

@@ -6,12 +6,15 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use metrics::{Gauge, Histogram, Recorder, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, Recorder, counter, gauge, histogram};
 
 const FSYNC: &str = "paycore_fsync_duration_seconds";
 const CHECKPOINTS: &str = "paycore_checkpoints_total";
 const CHECKPOINT: &str = "paycore_checkpoint_duration_seconds";
 const CHECKPOINT_AT: &str = "paycore_checkpoint_timestamp_seconds";
+const SCRUBBED: &str = "paycore_scrub_bytes_total";
+const SCRUB_FINDINGS: &str = "paycore_scrub_findings_total";
+const SCRUB_PASS: &str = "paycore_scrub_pass_timestamp_seconds";
 const DISK_FREE: &str = "paycore_disk_free_bytes";
 const DISK_SIZE: &str = "paycore_disk_size_bytes";
 
@@ -26,6 +29,12 @@ pub const SERIES: &[(&str, &str)] = &[
     (
         CHECKPOINT_AT,
         "When the shard's newest checkpoint was written; absent until the process has written one.",
+    ),
+    (SCRUBBED, "What the scrubber has read again of the node's disk since the process began."),
+    (SCRUB_FINDINGS, "What the scrubber has found bad; the node stops with the first."),
+    (
+        SCRUB_PASS,
+        "When the scrubber had last read everything; when the node began, until it has for the first time.",
     ),
     (DISK_FREE, "What is free on the disk that holds the node's data."),
     (DISK_SIZE, "The size of the disk that holds the node's data."),
@@ -44,6 +53,9 @@ pub struct Meter {
     disk_free: Gauge,
     disk_size: Gauge,
     checkpoint: Histogram,
+    scrubbed: Counter,
+    scrub_findings: Counter,
+    scrub_pass: Gauge,
     /// For what has a label of its own for each shard, made when the shard is opened.
     recorder: Option<std::sync::Arc<dyn Recorder + Send + Sync>>,
 }
@@ -56,6 +68,9 @@ impl Default for Meter {
             disk_free: Gauge::noop(),
             disk_size: Gauge::noop(),
             checkpoint: Histogram::noop(),
+            scrubbed: Counter::noop(),
+            scrub_findings: Counter::noop(),
+            scrub_pass: Gauge::noop(),
             recorder: None,
         }
     }
@@ -76,6 +91,9 @@ impl Meter {
             disk_free: gauge!(DISK_FREE),
             disk_size: gauge!(DISK_SIZE),
             checkpoint: histogram!(CHECKPOINT),
+            scrubbed: counter!(SCRUBBED),
+            scrub_findings: counter!(SCRUB_FINDINGS),
+            scrub_pass: gauge!(SCRUB_PASS),
             recorder: None,
         });
         Self { recorder: Some(recorder), ..handles }
@@ -91,6 +109,22 @@ impl Meter {
     pub(crate) fn disk(&self, free_bytes: u64, size_bytes: u64) {
         self.disk_free.set(float(free_bytes));
         self.disk_size.set(float(size_bytes));
+    }
+
+    /// The scrubber has read so many bytes.
+    pub(crate) fn scrubbed(&self, bytes: u64) {
+        self.scrubbed.increment(bytes);
+    }
+
+    /// The scrubber has found something bad.
+    pub(crate) fn scrub_found(&self) {
+        self.scrub_findings.increment(1);
+    }
+
+    /// The scrubber has read everything, or begins.
+    pub(crate) fn scrub_passed(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.scrub_pass.set(now.as_secs_f64());
     }
 
     /// A shard's checkpoint was written. Seldom enough to look its series up.

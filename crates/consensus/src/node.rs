@@ -9,10 +9,12 @@ mod drain;
 mod links;
 mod open;
 mod overview;
+mod rebuild;
+mod scrub;
 mod start;
 mod tenancy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -66,6 +68,8 @@ pub(crate) struct Site {
     replicas: watch::Sender<Replicas>,
     /// What was found on the disk, until the node starts.
     found: Mutex<BTreeMap<u16, (LogStore, Shard)>>,
+    /// To whom a checkpoint of which group is on its way, because its own is lost.
+    sending: Mutex<BTreeSet<(u16, u64)>>,
     /// What leaders want of this node, until somebody listens.
     calls: Mutex<Option<mpsc::Receiver<Call>>>,
 }
@@ -96,6 +100,7 @@ pub struct Vitals {
     log: Log,
     has_room: watch::Receiver<bool>,
     clock: Arc<ClusterClock>,
+    desk: Arc<Desk>,
 }
 
 impl Vitals {
@@ -109,6 +114,12 @@ impl Vitals {
     #[must_use]
     pub fn has_room(&self) -> bool {
         *self.has_room.borrow()
+    }
+
+    /// A shard whose state is lost here, and on its way from a peer.
+    #[must_use]
+    pub fn rebuilding(&self) -> Option<u16> {
+        self.desk.rebuilds.first()
     }
 
     /// Frames of the log written and synced since the node was opened, and their bytes.
@@ -189,6 +200,7 @@ impl Node {
             log: self.0.log.clone(),
             has_room: self.0.has_room.subscribe(),
             clock: Arc::clone(&self.0.clock),
+            desk: Arc::clone(&self.0.desk),
         }
     }
 

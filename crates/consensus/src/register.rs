@@ -4,6 +4,10 @@
 //! that has left, and which groups this node itself has left, stands here. The file is replaced whole: written beside
 //! itself, synced, renamed, the directory synced. A crash leaves the old one or the new one; what the new one knew beyond
 //! the old is applied again from the log, or asked for again.
+//!
+//! - **Invariant:** the file is there before the log holds anything. So a log that holds something and has no such file
+//!   beside it has lost it, and with it the memory of which groups this node has left: it is refused.
+//! - Every byte of it is under a checksum: a flipped bit must not become another node's directory.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,10 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::codec;
 use crate::failpoint::Operation;
 use crate::roster::{Known, Roster};
-use crate::store::{Files, StoreError};
+use crate::store::{Files, StoreError, seal, unseal};
 
 const NAME: &str = "ROSTER";
 const NAME_NEW: &str = "ROSTER.new";
+const MAGIC: [u8; 7] = *b"PAYROST";
 
 /// The longest file that is read: nine nodes and sixty-four groups take a few kilobytes.
 const LEN_MAX: u64 = 1 << 20;
@@ -28,8 +33,13 @@ pub(crate) struct Register {
 }
 
 impl Register {
-    /// Opens the register of a data directory, and reads what it says; nothing, when it is not there yet.
-    pub(crate) fn open(dir: &Path, files: Arc<dyn Files>) -> Result<(Self, Known), StoreError> {
+    /// Opens the register of a data directory, and reads what it says. Only beside a log that holds nothing it may be
+    /// missing; then it is made, and says nothing.
+    pub(crate) fn open(
+        dir: &Path,
+        files: Arc<dyn Files>,
+        is_log_empty: bool,
+    ) -> Result<(Self, Known), StoreError> {
         files.create_dir(dir)?;
         let entries = files.list(dir)?;
         let has = |name: &str| entries.iter().any(|entry| entry.name == name);
@@ -39,8 +49,16 @@ impl Register {
             files.remove(&dir.join(NAME_NEW))?;
         }
         let known = if is_there { read(&dir.join(NAME), &*files)? } else { Known::default() };
+        if !is_there && !is_log_empty {
+            let what = "it is missing, though the log holds something";
+            return Err(StoreError::Corrupt { path: dir.join(NAME), offset: 0, what });
+        }
         let written = Mutex::new(known.clone());
-        Ok((Self { dir: dir.to_owned(), files, written }, known))
+        let register = Self { dir: dir.to_owned(), files, written };
+        if !is_there {
+            register.write(&known)?;
+        }
+        Ok((register, known))
     }
 
     /// Writes down what the roster knows now, unless that stands there already. Blocks.
@@ -50,17 +68,21 @@ impl Register {
         if *written == known {
             return Ok(());
         }
+        self.write(&known)?;
+        *written = known;
+        Ok(())
+    }
+
+    fn write(&self, known: &Known) -> Result<(), StoreError> {
         let (name, new) = (self.dir.join(NAME), self.dir.join(NAME_NEW));
         let mut file = self.files.create(&new)?;
-        file.write(&codec::encode(&known))?;
+        file.write(&seal(MAGIC, known))?;
         file.sync()?;
         drop(file);
         Operation::RosterWritten.reached();
         self.files.rename(&new, &name)?;
         Operation::RosterNamed.reached();
-        self.files.sync_dir(&self.dir)?;
-        *written = known;
-        Ok(())
+        self.files.sync_dir(&self.dir)
     }
 }
 
@@ -70,10 +92,14 @@ fn read(path: &Path, files: &dyn Files) -> Result<Known, StoreError> {
     let len = usize::try_from(len.min(LEN_MAX)).unwrap_or_default();
     let mut bytes = vec![0; len];
     file.read_at(&mut bytes, 0)?;
-    codec::decode(&bytes).map_err(|error| {
-        tracing::error!(%error, file = %path.display(), "the roster's file");
-        StoreError::Refused { what: "the roster's file cannot be read" }
-    })
+    if bytes.first() == Some(&codec::FORMAT) {
+        // As it was written before it had a checksum; no single flip makes one of the other.
+        return codec::decode(&bytes).map_err(|error| {
+            tracing::error!(%error, file = %path.display(), "the roster's file");
+            StoreError::Corrupt { path: path.to_owned(), offset: 0, what: "it does not decode" }
+        });
+    }
+    unseal(MAGIC, &bytes, path)
 }
 
 #[cfg(test)]
@@ -88,7 +114,7 @@ mod tests {
     #[test]
     fn what_was_kept_is_read_again() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || Register::open(dir.path(), Arc::new(RealFiles)).unwrap();
+        let open = || Register::open(dir.path(), Arc::new(RealFiles), true).unwrap();
         let (register, known) = open();
         assert_eq!(known, Known::default());
         let configured = || (Shards::new(4).unwrap(), BTreeMap::new());
@@ -109,6 +135,38 @@ mod tests {
         assert!(Roster::new(1, [1; 16], configured(), open().1).has_left(2));
 
         std::fs::write(dir.path().join(NAME), b"\x01nonsense").unwrap();
-        assert!(Register::open(dir.path(), Arc::new(RealFiles)).is_err(), "nobody guesses");
+        assert!(Register::open(dir.path(), Arc::new(RealFiles), true).is_err(), "nobody guesses");
+    }
+
+    #[test]
+    fn no_flip_and_no_loss_is_taken_for_a_roster() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |is_log_empty| Register::open(dir.path(), Arc::new(RealFiles), is_log_empty);
+        let (register, known) = open(true).unwrap();
+        let (name, configured) =
+            (dir.path().join(NAME), (Shards::new(4).unwrap(), BTreeMap::new()));
+        assert!(name.exists(), "it is there before the log holds anything");
+        let roster = Roster::new(1, [1; 16], configured, known);
+        roster.set_left(3, true);
+        register.keep(&roster).unwrap();
+
+        let whole = std::fs::read(&name).unwrap();
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut flipped = whole.clone();
+                flipped[at] ^= 1 << bit;
+                std::fs::write(&name, &flipped).unwrap();
+                let error = open(false).map(|(_, known)| known).unwrap_err();
+                assert_eq!(error.path(), Some(name.as_path()), "byte {at}, bit {bit}: {error}");
+            }
+            std::fs::write(&name, &whole[..at]).unwrap();
+            assert!(open(false).is_err(), "cut at {at}");
+        }
+        std::fs::remove_file(&name).unwrap();
+        let error = open(false).map(|(_, known)| known).unwrap_err();
+        assert_eq!(error.path(), Some(name.as_path()), "{error}");
+        // What was written before there was a checksum.
+        std::fs::write(&name, codec::encode(&roster.known())).unwrap();
+        assert_eq!(open(false).unwrap().1, roster.known());
     }
 }

@@ -203,6 +203,13 @@ impl Roster {
         if members.is_empty() { self.configured.keys().copied().collect() } else { members }
     }
 
+    /// The other nodes that keep a group, by its newest membership here.
+    pub(crate) fn others_of(&self, group: u16) -> Vec<u64> {
+        let known = self.read();
+        let members = known.groups.get(&group).map(|(_, members)| members.clone());
+        members.unwrap_or_default().into_iter().filter(|node| *node != self.node).collect()
+    }
+
     /// The nodes that the configuration names.
     pub(crate) fn configured(&self) -> impl Iterator<Item = u64> + '_ {
         self.configured.keys().copied()

@@ -5,15 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::config::SpaceOptions;
 use crate::meter::Meter;
 use crate::offload::Offload;
 use crate::runtime;
-
-/// Always kept free: a checkpoint in the making, and log segments prepared ahead.
-const FREE_BYTES_MIN: u64 = 1 << 30;
-
-/// And always one part in so many: file systems grow slow and fragment when they are fuller.
-const FREE_PART_MIN: u64 = 20;
 
 /// How often the disk is asked. At 200 MB/s a fifth of the reserve is written in between.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -26,8 +21,10 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    fn is_enough(self) -> bool {
-        self.free_bytes >= FREE_BYTES_MIN && self.free_bytes >= self.total_bytes / FREE_PART_MIN
+    fn is_enough(self, options: SpaceOptions) -> bool {
+        let SpaceOptions { free_bytes_min, free_percent_min } = options;
+        let part = (self.total_bytes / 100).saturating_mul(free_percent_min.into());
+        self.free_bytes >= free_bytes_min && self.free_bytes >= part
     }
 }
 
@@ -42,7 +39,7 @@ pub(crate) fn ask(dir: &std::path::Path) -> std::io::Result<Space> {
 
 /// Keeps `has_room` up to date until the node stops.
 pub(crate) async fn watch(
-    dir: PathBuf,
+    (dir, options): (PathBuf, SpaceOptions),
     offload: Offload,
     (has_room, meter): (watch::Sender<bool>, Meter),
     mut stop: watch::Receiver<bool>,
@@ -52,7 +49,7 @@ pub(crate) async fn watch(
         match offload.run(move || ask(&path)).await {
             Ok(space) => {
                 meter.disk(space.free_bytes, space.total_bytes);
-                let is_enough = space.is_enough();
+                let is_enough = space.is_enough(options);
                 let changed = has_room
                     .send_if_modified(|room| std::mem::replace(room, is_enough) != is_enough);
                 if changed {
@@ -77,11 +74,15 @@ mod tests {
 
     #[test]
     fn a_gigabyte_and_a_twentieth_are_kept() {
-        let enough = |free_bytes, total_bytes| Space { free_bytes, total_bytes }.is_enough();
+        let enough = |free_bytes, total_bytes| {
+            Space { free_bytes, total_bytes }.is_enough(SpaceOptions::default())
+        };
         assert!(enough(1 << 30, 10 << 30));
         assert!(!enough((1 << 30) - 1, 10 << 30));
         assert!(enough(50 << 30, 1_000 << 30));
         assert!(!enough(49 << 30, 1_000 << 30));
+        let none = SpaceOptions { free_bytes_min: 0, free_percent_min: 0 };
+        assert!(Space { free_bytes: 0, total_bytes: 1 << 30 }.is_enough(none));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ledger::{BatchError, Corrupt};
 use tokio::sync::watch;
 
-use crate::log::LogError;
+use crate::log::{ADVICE_NEW_ID, LogError};
 use crate::store::StoreError;
 use crate::witness::Forgotten;
 
@@ -74,6 +74,17 @@ pub enum StopReason {
         /// What is missing.
         forgotten: Forgotten,
     },
+    /// A shard's checkpoints are bad, its log does not reach back to its beginning, and nobody else keeps it. Restore the
+    /// cluster from a backup; keep the data directory until that is done.
+    #[error(
+        "shard {shard}: the state is lost, the log begins behind entry {from}, and no other node keeps the shard"
+    )]
+    StateLost {
+        /// The shard.
+        shard: u16,
+        /// The last entry that the log has let go.
+        from: u64,
+    },
     /// The cluster knows this node id with another data directory. The node must rejoin under a new id.
     #[error("the cluster knows this node with another data directory")]
     DiskReplaced,
@@ -85,6 +96,24 @@ pub enum StopReason {
         /// What it said.
         error: Arc<str>,
     },
+}
+
+impl StopReason {
+    /// What an operator does about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Log(error) => error.advice(),
+            Self::Store { error, .. } | Self::Roster { error } => error.advice(),
+            Self::Forgot { .. } | Self::DiskReplaced | Self::Diverged { .. } => ADVICE_NEW_ID,
+            Self::StateLost { .. } => {
+                "keep the data directory, and restore the cluster from a backup"
+            }
+            Self::Entry { .. } | Self::Record { .. } | Self::Ledger { .. } | Self::Raft { .. } => {
+                "keep the data directory, and report this with the node's output"
+            }
+        }
+    }
 }
 
 /// Turned once, by whoever finds a reason first.

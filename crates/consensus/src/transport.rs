@@ -128,10 +128,12 @@ pub(crate) enum Kind {
     Install,
     /// A letter to a shard from another one.
     Mail,
+    /// A replica whose state is lost wants a checkpoint that reaches to where its log begins.
+    Want,
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Answer,
         Self::Refusal,
         Self::Append,
@@ -145,6 +147,7 @@ impl Kind {
         Self::Piece,
         Self::Install,
         Self::Mail,
+        Self::Want,
     ];
 
     const fn number(self) -> u32 {
@@ -162,6 +165,7 @@ impl Kind {
             Self::Piece => 11,
             Self::Install => 12,
             Self::Mail => 13,
+            Self::Want => 14,
         }
     }
 

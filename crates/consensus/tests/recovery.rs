@@ -260,3 +260,40 @@ fn flip_a_byte(path: &Path) {
     bytes[middle] ^= 0x10;
     std::fs::write(path, bytes).unwrap();
 }
+
+/// A replica whose log was purged, whose checkpoints are gone, and whose peers have made none: one is made for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_state_comes_from_a_peer_that_makes_a_checkpoint_for_it() {
+    let mut cluster = cluster(3).await;
+    let follower = (1..=3).find(|id| !cluster.replica(*id, 0).leadership().borrow().leads).unwrap();
+    for round in 1..=2 {
+        let last = history(&cluster, 100 * round, 20).await;
+        cluster.applied_everywhere(0, last).await;
+        cluster.replica(follower, 0).checkpoint().await.unwrap();
+    }
+    eventually("the log is purged", || cluster.replica(follower, 0).status().purged > Some(15))
+        .await;
+    let others: Vec<u64> = (1..=3).filter(|id| *id != follower).collect();
+    assert!(others.iter().all(|id| cluster.replica(*id, 0).status().checkpoint.is_none()));
+    for lost in ["CURRENT", "shard-00"] {
+        cluster.stop(follower).await;
+        let shard = cluster.data_dir(follower).join("shard-00");
+        if lost == "CURRENT" {
+            std::fs::remove_file(shard.join("CURRENT")).unwrap();
+        } else {
+            std::fs::remove_dir_all(&shard).unwrap();
+        }
+        cluster.start(follower).await.unwrap();
+        eventually("it runs again", || cluster.nodes[&follower].node.replica(0).is_some()).await;
+        let last = history(&cluster, 1_000, 5).await;
+        cluster.applied_everywhere(0, last).await;
+        cluster.agree(0);
+        let named = std::fs::read_dir(&shard).unwrap().map(|entry| entry.unwrap().file_name());
+        let generations = named.filter(|name| name.to_string_lossy().starts_with("gen-")).count();
+        assert_eq!(generations, 1, "what was there before is gone");
+        // It goes on like any other: it makes a checkpoint, leads, and knows keys that it has from the peer alone.
+        cluster.replica(follower, 0).checkpoint().await.unwrap();
+        let old = batch(NOON, vec![transfer(key(110, NOON + 110), 1, 2, 1)]);
+        assert!(answers(&cluster.propose(0, &old).await)[0].replayed);
+    }
+}

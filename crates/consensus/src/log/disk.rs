@@ -75,6 +75,10 @@ pub trait DiskFile: Send + Sync + 'static {
     /// # Errors
     /// What the disk says.
     fn len(&self) -> io::Result<u64>;
+
+    /// Asks whoever caches the disk to read these bytes from it the next time. Nothing hangs on it but how soon rot is
+    /// found.
+    fn forget(&self, _offset: u64, _len: u64) {}
 }
 
 /// Zeros are written and synced in steps of this size: a helper that floods the device would make
@@ -108,6 +112,10 @@ impl NamedFile {
 
     pub(crate) fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), LogError> {
         self.file.read_at(offset, into).map_err(|e| refused(&self.name, offset, Action::Read, e))
+    }
+
+    pub(crate) fn forget(&self, offset: u64, len: u64) {
+        self.file.forget(offset, len);
     }
 
     pub(crate) fn sync(&self) -> Result<(), LogError> {

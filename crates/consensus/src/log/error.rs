@@ -207,6 +207,41 @@ pub enum Misuse {
     Closed,
 }
 
+/// What is to be done when what a node promised is lost: its id must not come back.
+pub const ADVICE_NEW_ID: &str = "what this node promised is lost, so never start it empty under this id: keep the directory \
+                                 for study, let an empty node join under a new id, and remove this one \
+                                 (`paycore cluster --help`)";
+
+impl LogError {
+    /// What an operator does about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Disk { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "make room on the disk, then start the node again"
+            }
+            Self::Disk { .. } => {
+                "look at the disk and at the kernel's log, then start the node again; if the disk is bad, replace it, and \
+                 let an empty node join under a new id"
+            }
+            Self::Corrupt { .. } | Self::MissingSegment { .. } | Self::MissingEntries { .. } => {
+                ADVICE_NEW_ID
+            }
+            Self::MissingLog { .. } | Self::MissingIdentity { .. } => {
+                "bring the missing files back; else what this node promised is lost: let an empty node join under a new id, \
+                 and remove this one (`paycore cluster --help`)"
+            }
+            Self::Foreign { .. } => {
+                "somebody copied files between nodes: put each back where it came from"
+            }
+            Self::Version { .. } => "start the release that wrote it",
+            Self::Died { .. } => {
+                "report this with the node's output; starting the node again is safe"
+            }
+        }
+    }
+}
+
 impl From<LogError> for io::Error {
     fn from(error: LogError) -> Self {
         let kind = match &error {

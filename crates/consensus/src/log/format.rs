@@ -119,6 +119,12 @@ impl Head<'_> {
         out
     }
 
+    /// How long a head with this front says it is, unchecked.
+    pub(crate) fn len_of(front: &[u8]) -> Option<usize> {
+        let len = Fields(front.get(32..)?).u32()?;
+        HEAD_LEN.checked_add(usize::try_from(len).ok()?)
+    }
+
     /// The salt that a segment says it has, unchecked.
     pub(crate) fn claimed_salt(bytes: &[u8]) -> Option<u64> {
         Fields(bytes.get(24..)?).u64()

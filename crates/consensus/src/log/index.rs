@@ -83,6 +83,16 @@ impl Index {
         self.end.store(end, Ordering::Relaxed);
     }
 
+    pub(crate) fn end(&self) -> u64 {
+        self.end.load(Ordering::Relaxed)
+    }
+
+    /// The segments in use, oldest first.
+    pub(crate) fn segments(&self) -> Vec<OpenSegment> {
+        let segments = self.segments.read().expect("nothing panics while it holds the segments");
+        segments.values().cloned().collect()
+    }
+
     fn segment(&self, number: u32) -> Option<OpenSegment> {
         self.segments
             .read()

@@ -74,6 +74,7 @@ mod queue;
 mod real_disk;
 mod recovery;
 mod replay;
+mod scrub;
 mod segment;
 mod shelf;
 pub mod sim_disk;
@@ -85,7 +86,7 @@ mod writer;
 mod tests;
 
 pub use disk::{Disk, DiskFile};
-pub use error::{Action, Damage, LogError, Misuse};
+pub use error::{ADVICE_NEW_ID, Action, Damage, LogError, Misuse};
 pub use failure::Watcher;
 pub use format::DiskId;
 pub use group_log::GroupLog;

@@ -249,6 +249,10 @@ impl<D: Disk> Wal<D> {
         &self.index
     }
 
+    pub(crate) fn salt(&self) -> u64 {
+        self.salt
+    }
+
     pub(crate) fn failure(&self) -> &Arc<Failure> {
         &self.failure
     }

@@ -121,6 +121,7 @@ pub(crate) struct Shared {
     pub(crate) index: Arc<Index>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) failure: Arc<Failure>,
+    pub(crate) salt: u64,
     written: Arc<Written>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -253,6 +254,7 @@ fn assemble<D: Disk>(wal: Wal<D>, options: WriterOptions) -> (Log, Core<D>) {
         index: Arc::clone(wal.index()),
         queue: Arc::clone(&queue),
         failure: Arc::clone(wal.failure()),
+        salt: wal.salt(),
         written: Arc::clone(&written),
         thread: Mutex::new(None),
     };

@@ -14,16 +14,19 @@ use crate::checkpoint::{self, Mark};
 use crate::clock::{Clock, ClusterClock, SystemClocks, TimeSource};
 use crate::config::{NodeConfig, StoreKind};
 use crate::desk::Desk;
-use crate::log::{Log, LogError, LogWriter, RealDisk, Recovered, Wal, WriterOptions};
+use crate::log::{self, Log, LogError, LogWriter, RealDisk, Recovered, Wal, WriterOptions};
 use crate::log_store::LogStore;
 use crate::machine::Shard;
 use crate::offload::Offload;
 use crate::placement::voters;
 use crate::register::Register;
-use crate::roster::Roster;
+use crate::roster::{Known, Roster};
 use crate::state::State;
 use crate::stop::{StopReason, StopSwitch};
-use crate::store::{Files, MemoryStore, Parts, RealFiles, SledStore, StateStore, StoreError};
+use crate::store::{
+    Checkpoint, Checkpoints, Files, MemoryStore, Parts, RealFiles, SledStore, StateStore,
+    StoreError,
+};
 use crate::transport::{Peers, Roads};
 use crate::witness::Witness;
 
@@ -45,6 +48,9 @@ pub enum OpenError {
         /// The first shard that has one.
         shard: u16,
     },
+    /// The directory has been part of a cluster, and its log is gone. As [`OpenError::LogMissing`].
+    #[error("the data directory has been part of a cluster, but there is no log")]
+    LogGone,
     /// A shard's checkpoints cannot be opened; see there.
     #[error("shard {shard}: {error}")]
     Store {
@@ -60,6 +66,24 @@ pub enum OpenError {
         /// What the store says.
         error: StoreError,
     },
+}
+
+impl OpenError {
+    /// What an operator does about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::NotAPeer(_) => "compare --id with the topology",
+            Self::Disk(_) => "is another process using it, and may this one?",
+            Self::Log(error) => error.advice(),
+            Self::LogMissing { .. } | Self::LogGone => log::ADVICE_NEW_ID,
+            Self::Store { error, .. } => error.advice(),
+            Self::Roster { error } => match error.advice() {
+                _ if matches!(error, StoreError::Corrupt { .. }) => log::ADVICE_NEW_ID,
+                other => other,
+            },
+        }
+    }
 }
 
 /// What a node stands on. Simulations bring their own.
@@ -116,8 +140,12 @@ impl Node {
         log.on_failure(Box::new(move |error| watching.stop(StopReason::Log(error.clone()))));
 
         let (dir, files) = (config.data_dir.clone(), Arc::clone(&parts.files));
-        let opened = offload.run(move || Register::open(&dir, files)).await;
+        let is_log_empty = log.groups().is_empty();
+        let opened = offload.run(move || Register::open(&dir, files, is_log_empty)).await;
         let (register, known) = opened.map_err(|error| OpenError::Roster { error })?;
+        if is_new_log && known != Known::default() {
+            return Err(OpenError::LogGone);
+        }
         let configured = (config.shards, config.peers.clone());
         let roster = Arc::new(Roster::new(config.node_id, disk_id, configured, known));
         if config.joins {
@@ -134,12 +162,12 @@ impl Node {
         }
         let clock = Arc::new(ClusterClock::new(clocks, Clock::new(roster.members().len())));
         let witness = Arc::new(Witness::default());
-        let going_down = watch::Sender::new(false);
+        let (has_room, going_down) = (watch::Sender::new(true), watch::Sender::new(false));
         let (desk, calls) = Desk::new(
             Arc::clone(&roster),
             Arc::clone(&witness),
             Arc::clone(&clock),
-            going_down.subscribe(),
+            (has_room.subscribe(), going_down.subscribe()),
         );
         for (group, (log, shard)) in &found {
             if let Some(mark) = shard.state.mark() {
@@ -170,6 +198,7 @@ impl Node {
             checkpoint_turns: Arc::new(Semaphore::new(1)),
             replicas: watch::Sender::default(),
             found: Mutex::new(found),
+            sending: Mutex::default(),
             calls: Mutex::new(Some(calls)),
         })))
     }
@@ -233,13 +262,11 @@ pub(super) fn open_shard(
 ) -> Result<(LogStore, Shard), OpenError> {
     let books = Books { shard: number, shards: config.shards };
     let dir = group_dir(&config.data_dir, config.shards, number);
-    let opened = checkpoint::open(&dir, parts.clone(), books);
-    let (checkpoints, opened) =
-        opened.map_err(|error| OpenError::Store { shard: number, error })?;
-    for passed in &opened.passed_over {
-        tracing::error!(shard = number, index = passed.log_index.0, why = %passed.why, "a bad checkpoint");
-    }
-    let (mark, ledger) = match opened.image {
+    let log = LogStore::new(log.group(number.into()), *offload);
+    let purged = log.purge_point()?.map(|purged| purged.index);
+    let opened = open_state(&dir, parts, (books, purged));
+    let (checkpoints, image) = opened.map_err(|error| OpenError::Store { shard: number, error })?;
+    let (mark, ledger) = match image {
         Some((checkpoint, ledger)) => {
             (Some(Mark::of(&checkpoint, checkpoints.purge_upto())?), ledger)
         }
@@ -254,5 +281,35 @@ pub(super) fn open_shard(
         stop: stop.clone(),
         meter: config.meter.clone(),
     };
-    Ok((LogStore::new(log.group(number.into()), *offload), shard))
+    Ok((log, shard))
+}
+
+/// Opens a shard's checkpoints, as many of them as can be believed: the newest, the one before, or none.
+///
+/// Only what lies in the log was ever promised to anybody. So a shard whose checkpoints are bad, or end before its log
+/// begins, has lost nothing that its peers have not: it is opened as if it were new, and its log, or a peer's checkpoint,
+/// makes it whole.
+fn open_state(
+    dir: &std::path::Path,
+    parts: &Parts,
+    (books, purged): (Books, Option<u64>),
+) -> Result<(Checkpoints, Option<(Checkpoint, ledger::Ledger)>), StoreError> {
+    let shard = books.shard;
+    let why = match checkpoint::open(dir, parts.clone(), books) {
+        Ok((checkpoints, opened)) => {
+            for passed in &opened.passed_over {
+                tracing::error!(shard, index = passed.log_index.0, why = %passed.why, "a bad checkpoint");
+            }
+            let newest = opened.image.as_ref().map(|(checkpoint, _)| checkpoint.log_index.0);
+            if newest >= purged {
+                return Ok((checkpoints, opened.image));
+            }
+            let purged = purged.unwrap_or_default();
+            StoreError::Behind { dir: dir.to_path_buf(), checkpoint: newest, purged }
+        }
+        Err(why @ StoreError::Rebuild { .. }) => why,
+        Err(error) => return Err(error),
+    };
+    tracing::error!(shard, %why, "no checkpoint can be used");
+    Ok((Checkpoints::open_anew(dir, parts.clone(), &why)?, None))
 }

@@ -25,6 +25,7 @@ use crate::offload::Offload;
 use crate::placement::voters;
 use crate::raft::{Member, Raft};
 use crate::reads::Reads;
+use crate::rebuild::Rebuild;
 use crate::replica::Replica;
 use crate::runtime;
 use crate::space;
@@ -63,6 +64,13 @@ impl Node {
         }
         let mut groups = Vec::new();
         for (log, shard) in site.take_found().into_values() {
+            let group = shard.number;
+            let rebuild = Rebuild::of(&log, &shard);
+            let rebuild = rebuild.map_err(|error| site.refuse(raft_error(group, &error)))?;
+            if let Some(rebuild) = rebuild {
+                site.begin_rebuild(rebuild);
+                continue;
+            }
             let raft = Box::pin(site.build_group(log.clone(), shard.clone())).await?;
             groups.push((raft, log, shard));
         }
@@ -75,6 +83,7 @@ impl Node {
         }
         let (desk, peers) = (Arc::clone(&site.desk), Arc::clone(&site.peers));
         runtime::spawn(beat::tend(desk, peers, site.going_down.subscribe()));
+        site.begin_scrub();
         let calls = site.calls.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(calls) = calls {
             runtime::spawn(tenancy::run(Arc::clone(site), calls));
@@ -104,7 +113,7 @@ impl Site {
         }
         let dir = self.config.data_dir.clone();
         runtime::spawn(space::watch(
-            dir,
+            (dir, self.config.space),
             self.offload,
             (self.has_room.clone(), self.config.meter.clone()),
             self.going_down.subscribe(),

@@ -9,7 +9,7 @@
 //! - A node that was away when it was removed, and comes back, stands for election in vain (its pre-votes are refused by
 //!   everybody who hears a leader), and hears in the leader's first beat that it may go.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use openraft::storage::RaftLogStorage;
@@ -22,6 +22,7 @@ use crate::failpoint::Operation;
 use crate::log_store::LogStore;
 use crate::machine::Shard;
 use crate::messages::Foreign;
+use crate::rebuild::Rebuild;
 use crate::replica::Replica;
 use crate::runtime;
 use crate::stop::StopReason;
@@ -42,6 +43,14 @@ pub(super) async fn run(site: Arc<Site>, mut calls: mpsc::Receiver<Call>) {
         let done = match call {
             Call::Join(group) => site.join(group).await,
             Call::Leave(said) => site.leave(&said).await,
+            Call::Send { group, to } => {
+                site.send_once(group, to);
+                Ok(())
+            }
+            Call::Checkpoint(group) => {
+                site.checkpoint_for_others(group);
+                Ok(())
+            }
         };
         if done.is_err() {
             // The node stops, and has said why.
@@ -52,8 +61,8 @@ pub(super) async fn run(site: Arc<Site>, mut calls: mpsc::Receiver<Call>) {
 
 impl Site {
     /// Runs a group that a leader has sent something of.
-    async fn join(&self, group: u16) -> Result<(), StopReason> {
-        if self.desk.host(group).is_some() {
+    async fn join(self: &Arc<Self>, group: u16) -> Result<(), StopReason> {
+        if self.desk.host(group).is_some() || self.desk.rebuilds.get(group).is_some() {
             return Ok(());
         }
         Operation::JoinCalled.reached();
@@ -66,6 +75,20 @@ impl Site {
         };
         tracing::info!(node = self.config.node_id, group, "joins a group");
         Operation::JoinOpened.reached();
+        let rebuild = Rebuild::of(&log, &shard);
+        let rebuild = rebuild.map_err(|error| {
+            self.refuse(StopReason::Raft { shard: group, error: error.to_string().into() })
+        })?;
+        if let Some(rebuild) = rebuild {
+            self.begin_rebuild(rebuild);
+            return Ok(());
+        }
+        self.enter(log, shard).await
+    }
+
+    /// Runs a group that is opened.
+    pub(super) async fn enter(&self, log: LogStore, shard: Shard) -> Result<(), StopReason> {
+        let group = shard.number;
         let raft = Box::pin(self.build_group(log.clone(), shard.clone())).await?;
         Operation::JoinBuilt.reached();
         if let Some(mark) = shard.state.mark() {
@@ -77,6 +100,28 @@ impl Site {
         self.run_group(raft, log, shard);
         Operation::JoinRunning.reached();
         Ok(())
+    }
+
+    /// Sends a peer a checkpoint, unless one is on its way to it already.
+    fn send_once(self: &Arc<Self>, group: u16, to: u64) {
+        if !self.sending.lock().unwrap_or_else(PoisonError::into_inner).insert((group, to)) {
+            return;
+        }
+        let site = Arc::clone(self);
+        runtime::spawn(async move {
+            site.send_state(group, to).await;
+            site.sending.lock().unwrap_or_else(PoisonError::into_inner).remove(&(group, to));
+        });
+    }
+
+    /// Makes a checkpoint that a peer waits for.
+    fn checkpoint_for_others(self: &Arc<Self>, group: u16) {
+        let Some(replica) = self.replicas.borrow().get(&group).cloned() else { return };
+        runtime::spawn(async move {
+            if let Err(error) = replica.checkpoint().await {
+                tracing::warn!(shard = group, %error, "no checkpoint for a peer");
+            }
+        });
     }
 
     /// Ends a group of which this node is no member any more, and lets its memory go.

@@ -5,6 +5,7 @@
 //! gen-000017/             the whole state, sealed by the state store
 //! vol-<first>-<last>-<n>  what left memory between two log indexes
 //! incoming/               a snapshot on its way in, see `install.rs`
+//! bad/                    what turned out bad, kept for study, see `aside.rs`
 //! ```
 //!
 //! - **Invariant:** what `CURRENT` names is complete and lasts: it was synced before it was named.
@@ -25,7 +26,7 @@ use std::{
 
 use super::{
     Checkpoint, Cold, Files, FilterOf, LogIndex, Pages, StateStore, StoreError, Volume,
-    VolumeFacts,
+    VolumeFacts, aside,
     current::{self, GENERATIONS_MAX, Manifest},
     pages::{self, Generation},
 };
@@ -60,6 +61,8 @@ pub(super) struct State {
     pub(super) installs: u64,
     under_way: Vec<&'static str>,
     has_failed: bool,
+    /// Files lie here that no checkpoint names and that nobody has looked at; the next one to be named replaces them.
+    is_anew: bool,
 }
 
 /// What opening found.
@@ -67,7 +70,7 @@ pub(super) struct State {
 pub struct Opened<T> {
     /// The newest checkpoint that is whole, and what the caller made of it. `None`: a new directory.
     pub image: Option<(Checkpoint, T)>,
-    /// Newer checkpoints that were not. They are gone; an alarm is in order.
+    /// Newer checkpoints that were not. What was bad of them is set aside; an alarm is in order.
     pub passed_over: Vec<PassedOver>,
 }
 
@@ -107,7 +110,7 @@ impl Checkpoints {
             manifest => manifest?,
         };
         sweep(&parts, dir, &manifest)?;
-        let mut passed_over = Vec::new();
+        let (mut passed_over, mut bad) = (Vec::new(), Vec::new());
         let mut loaded = None;
         while let Some(checkpoint) = manifest.newest() {
             match load(&parts, dir, checkpoint, &mut attempt) {
@@ -119,25 +122,66 @@ impl Checkpoints {
                 Err(why) if manifest.checkpoints.len() == 1 => return Err(corrupt(why)),
                 Err(why) => {
                     tracing::error!(%why, "a checkpoint is bad, falling back to the one before");
+                    bad.push(why.path().map_or(dir.join(checkpoint.dir_name()), Path::to_path_buf));
                     passed_over.push(PassedOver { log_index: checkpoint.log_index, why });
                     manifest.checkpoints.pop();
                 }
             }
         }
+        let is_older_gone = drop_absent(&parts, dir, &mut manifest)?;
         let (image, volumes) = match loaded {
             Some((checkpoint, image, volumes)) => (Some((checkpoint, image)), volumes),
             None => (None, Vec::new()),
         };
         let checkpoints = Self::new(dir, parts, manifest);
-        if passed_over.is_empty() {
+        if passed_over.is_empty() && !is_older_gone {
             checkpoints.cold.set(volumes);
         } else {
+            for bad in bad {
+                aside::set_aside(&checkpoints.parts, dir, &bad)?;
+            }
             let state = checkpoints.state();
             let without_bad = state.manifest.clone();
             checkpoints.publish(state, without_bad.clone(), volumes)?;
             sweep(&checkpoints.parts, dir, &without_bad)?;
         }
         Ok((checkpoints, Opened { image, passed_over }))
+    }
+
+    /// Opens a directory whose checkpoints cannot be used as if it were a new one. What `why` names is set aside; whatever
+    /// else lies there stays until a checkpoint is named, a received one or the caller's own, and goes then: it may be the
+    /// last of its kind.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn open_anew(dir: &Path, parts: Parts, why: &StoreError) -> Result<Self, StoreError> {
+        let files = &*parts.files;
+        files.create_dir(dir)?;
+        if let Some(bad) = why.path() {
+            aside::set_aside(&parts, dir, bad)?;
+        }
+        current::remove_half_written(files, dir)?;
+        let names = files.list(dir)?.into_iter().map(|entry| entry.name);
+        let names = names.chain(parts.store.list(dir)?);
+        let last = names.filter_map(|name| current::number_of(&name)).max();
+        let next_number = last.unwrap_or(0).saturating_add(1);
+        let checkpoints = Self::new(dir, parts, Manifest { next_number, checkpoints: Vec::new() });
+        checkpoints.state().is_anew = true;
+        Ok(checkpoints)
+    }
+
+    /// Sets aside what an error says is corrupt, so that the next start does not believe it. What cannot be moved stays,
+    /// and is found bad again.
+    pub fn disown(&self, error: &StoreError) {
+        let StoreError::Corrupt { path, .. } = error else { return };
+        let is_known = |name: &str| current::number_of(name).is_some() || name == current::NAME;
+        let inside = path.strip_prefix(&self.dir).ok().and_then(|rest| rest.components().next());
+        if !inside.is_some_and(|name| is_known(&name.as_os_str().to_string_lossy())) {
+            return;
+        }
+        if let Err(error) = aside::set_aside(&self.parts, &self.dir, path) {
+            tracing::warn!(%error, "what is bad cannot be set aside");
+        }
     }
 
     fn new(dir: &Path, parts: Parts, manifest: Manifest) -> Self {
@@ -147,6 +191,7 @@ impl Checkpoints {
             installs: 0,
             under_way: Vec::new(),
             has_failed: false,
+            is_anew: false,
         };
         let (dir, cold) = (dir.to_path_buf(), Arc::default());
         Self { dir, parts, cold, state: Mutex::new(state), open: Mutex::default() }
@@ -192,9 +237,13 @@ impl Checkpoints {
         current::write(&*self.parts.files, &self.dir, &next)?;
         state.has_failed = false;
         let before = mem::replace(&mut state.manifest, next.clone());
+        let is_anew = mem::take(&mut state.is_anew);
         self.cold.set(volumes);
         drop(state);
         self.retire(&before, &next);
+        if is_anew && let Err(error) = sweep(&self.parts, &self.dir, &next) {
+            tracing::warn!(%error, "what was there before stays until the next start");
+        }
         Ok(())
     }
 
@@ -304,7 +353,9 @@ impl StoreError {
             | Self::Superseded
             | Self::Busy { .. }
             | Self::Stopped
-            | Self::Rebuild { .. } => false,
+            | Self::GivenUp
+            | Self::Rebuild { .. }
+            | Self::Behind { .. } => false,
         }
     }
 }
@@ -346,6 +397,24 @@ pub(super) fn read_image<T>(
     let image = attempt(checkpoint, &mut pages)?;
     pages.check(path, &checkpoint.pages)?;
     Ok(image)
+}
+
+/// Drops an older checkpoint of which something is not there: it was set aside when it was found bad. Says whether one was.
+fn drop_absent(parts: &Parts, dir: &Path, manifest: &mut Manifest) -> Result<bool, StoreError> {
+    let generations = parts.store.list(dir)?;
+    let files: Vec<String> = parts.files.list(dir)?.into_iter().map(|entry| entry.name).collect();
+    let (named, newest) = (manifest.checkpoints.len(), manifest.newest().map(|at| at.number));
+    manifest.checkpoints.retain(|checkpoint| {
+        let mut volumes = checkpoint.volumes.iter().map(VolumeFacts::file_name);
+        let is_there = generations.contains(&checkpoint.dir_name())
+            && volumes.all(|volume| files.contains(&volume));
+        if !is_there {
+            let index = checkpoint.log_index.0;
+            tracing::error!(index, dir = %dir.display(), "the checkpoint before the newest is gone");
+        }
+        is_there || Some(checkpoint.number) == newest
+    });
+    Ok(manifest.checkpoints.len() < named)
 }
 
 /// Removes what a crash, or a bad checkpoint, left behind.

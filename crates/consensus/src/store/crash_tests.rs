@@ -89,6 +89,59 @@ fn a_power_cut_in_an_install_leaves_the_old_or_the_new() {
     assert!(enumerate(install_script) > 60, "the script is as long as it was meant");
 }
 
+/// A directory of which nothing can be believed any more is had from a peer, and the power goes meanwhile, at any
+/// operation: then it is had again.
+#[test]
+fn a_power_cut_in_a_rebuild_leaves_what_can_be_rebuilt() {
+    let sender = sender(12);
+    let rotten = || {
+        let disk = SimFiles::default();
+        let (checkpoints, _) = sample::open(sim_parts(&disk), &dir()).expect("a whole disk");
+        for step in 1..=3 {
+            sample::write(&checkpoints, step).expect("a whole disk");
+        }
+        drop(checkpoints);
+        let disk = disk.after_power_cut(Lost::Nothing);
+        disk.flip(&dir().join("CURRENT"), 30);
+        disk
+    };
+    let whole = rotten();
+    rebuild(&whole, &sender).expect("without a fault it ends");
+    assert!(whole.ops() > 30, "it is as long as it was meant: {}", whole.ops());
+    for op in 0..whole.ops() {
+        let disk = rotten();
+        disk.set_fault(op, Fault::PowerCut);
+        drop(rebuild(&disk, &sender));
+        for lost in LOSSES {
+            let (disk, case) = (disk.after_power_cut(lost), format!("operation {op}, {lost:?}"));
+            match rebuild(&disk, &sender) {
+                // What had come before, and was never synced, is dropped, and comes again.
+                Err(StoreError::Corrupt { path, .. })
+                    if path.starts_with(dir().join("incoming")) =>
+                {
+                    rebuild(&disk, &sender).expect(&case);
+                }
+                rebuilt => rebuilt.expect(&case),
+            }
+            let (checkpoints, opened) = sample::open(sim_parts(&disk), &dir()).expect(&case);
+            assert_eq!(step_of(&checkpoints, &opened), 12, "{case}");
+            check_no_rubbish(&disk, &checkpoints, &case);
+        }
+    }
+    eprintln!("rebuild: {} operations, {} crashes", whole.ops(), whole.ops() * LOSSES.len());
+}
+
+/// Has the state from a peer, if it is not here.
+fn rebuild(disk: &SimFiles, sender: &Checkpoints) -> Result<(), StoreError> {
+    match sample::open(sim_parts(disk), &dir()) {
+        Err(why @ StoreError::Rebuild { .. }) => {
+            receive(&Checkpoints::open_anew(&dir(), sim_parts(disk), &why)?, sender)
+        }
+        Ok((checkpoints, opened)) if opened.image.is_none() => receive(&checkpoints, sender),
+        opened => opened.map(drop),
+    }
+}
+
 /// Cuts a script at each of its operations, and returns how many it has.
 fn enumerate(script: fn(&SimFiles, &mut Promised) -> Result<(), StoreError>) -> usize {
     let whole = SimFiles::default();
@@ -111,6 +164,7 @@ fn enumerate(script: fn(&SimFiles, &mut Promised) -> Result<(), StoreError>) -> 
             check(&disk.after_power_cut(lost), promised, &format!("operation {op}, {lost:?}"));
         }
     }
+    eprintln!("{} operations, {} crashes", whole.ops(), whole.ops() * LOSSES.len());
     whole.ops()
 }
 
@@ -188,7 +242,8 @@ fn check_no_rubbish(disk: &SimFiles, checkpoints: &Checkpoints, case: &str) {
         let Ok(name) = path.strip_prefix(dir()) else { continue };
         let first = name.components().next().map(|first| Path::new(&first).display().to_string());
         let Some(first) = first else { continue };
-        let is_known = named.contains(&first) || first == "CURRENT" || first == "incoming";
+        let is_known =
+            named.contains(&first) || ["CURRENT", "incoming", "bad"].contains(&first.as_str());
         assert!(is_known, "{case}: {first} is rubbish");
     }
 }

@@ -18,7 +18,7 @@ use super::{
     volume::PREFIX,
 };
 
-const NAME: &str = "CURRENT";
+pub(super) const NAME: &str = "CURRENT";
 const NAME_NEW: &str = "CURRENT.new";
 const MAGIC: Magic = *b"PAYCURR";
 
@@ -114,9 +114,7 @@ pub(super) fn read_or_create(files: &dyn Files, dir: &Path) -> Result<Manifest, 
         return Err(StoreError::Corrupt { path: dir.join(NAME), offset: 0, what });
     }
     files.create_dir(dir)?;
-    if entries.iter().any(|entry| entry.name == NAME_NEW) {
-        files.remove(&dir.join(NAME_NEW))?;
-    }
+    remove_half_written(files, dir)?;
     let manifest = Manifest { next_number: 1, checkpoints: Vec::new() };
     write(files, dir, &manifest)?;
     if let Some(above) = dir.parent() {
@@ -135,10 +133,34 @@ pub(super) fn write(files: &dyn Files, dir: &Path, manifest: &Manifest) -> Resul
     files.sync_dir(dir)
 }
 
+/// Removes what a crash left of a new `CURRENT` that has not got its name yet.
+pub(super) fn remove_half_written(files: &dyn Files, dir: &Path) -> Result<(), StoreError> {
+    if files.list(dir)?.iter().any(|entry| entry.name == NAME_NEW) {
+        files.remove(&dir.join(NAME_NEW))?;
+    }
+    Ok(())
+}
+
+/// The number in the name of a generation or a volume.
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    let is_ours = name.starts_with(GENERATION_PREFIX) || name.starts_with(PREFIX);
+    name.rsplit('-').next().filter(|_| is_ours)?.parse().ok()
+}
+
 /// Removes a volume or another file that `CURRENT` does not name (any more).
 pub(super) fn is_leftover_file(manifest: &Manifest, name: &str) -> bool {
     let is_volume = name.starts_with(PREFIX) && !manifest.volume_names().iter().any(|n| n == name);
     is_volume || name == NAME_NEW
+}
+
+/// Refuses a `CURRENT` that does not say what was written last.
+pub(super) fn check(files: &dyn Files, dir: &Path, manifest: &Manifest) -> Result<(), StoreError> {
+    let path = dir.join(NAME);
+    if read(files, &path)? == *manifest {
+        return Ok(());
+    }
+    let what = "it is not what was written last";
+    Err(StoreError::Corrupt { path, offset: 0, what })
 }
 
 fn read(files: &dyn Files, path: &Path) -> Result<Manifest, StoreError> {

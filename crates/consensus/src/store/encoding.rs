@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 use super::StoreError;
 
 /// Seven letters in front of a sealed value, the version byte behind them.
-pub(super) type Magic = [u8; 7];
+pub(crate) type Magic = [u8; 7];
 
 /// The version of every sealed value and of the volume's body.
 pub(super) const VERSION: u8 = 1;
@@ -23,7 +23,7 @@ const HEAD_LEN: usize = 12;
 const SUM_LEN: usize = 8;
 
 /// Encodes a value between a head {magic, version, length} and a checksum over all before it.
-pub(super) fn seal<T: Serialize>(magic: Magic, value: &T) -> Vec<u8> {
+pub(crate) fn seal<T: Serialize>(magic: Magic, value: &T) -> Vec<u8> {
     let body = bincode::serde::encode_to_vec(value, config())
         .expect("plain structs of numbers and bytes always encode");
     let mut sealed = magic.to_vec();
@@ -37,7 +37,7 @@ pub(super) fn seal<T: Serialize>(magic: Magic, value: &T) -> Vec<u8> {
 }
 
 /// Decodes what [`seal`] made, and nothing else: not a byte may differ, lack or be left over.
-pub(super) fn unseal<T: DeserializeOwned>(
+pub(crate) fn unseal<T: DeserializeOwned>(
     magic: Magic,
     sealed: &[u8],
     path: &Path,

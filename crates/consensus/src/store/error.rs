@@ -3,7 +3,10 @@
 //! Nothing here is ever an outcome of a request: a read error on a running node stops the node, and at
 //! start a bad checkpoint falls back to the one before it. Each variant says what to do.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +90,12 @@ pub enum StoreError {
     /// An earlier write of `CURRENT` failed, so nothing more is published. Start the node again.
     #[error("the store has stopped after a failed write")]
     Stopped,
-    /// No checkpoint of this directory can be trusted. Empty it, and let the peers send a snapshot.
-    #[error("no usable checkpoint in {dir}, rebuild this replica from its peers: {why}")]
+    /// Whoever had something read wants no more of it.
+    #[error("the reading was given up")]
+    GivenUp,
+    /// No checkpoint of this directory can be trusted. The node has the state from its log, where that reaches back to the
+    /// beginning, else from its peers ([`super::Checkpoints::open_anew`]).
+    #[error("no usable checkpoint in {dir}: {why}")]
     Rebuild {
         /// The shard's directory.
         dir: PathBuf,
@@ -96,4 +103,66 @@ pub enum StoreError {
         #[source]
         why: Box<StoreError>,
     },
+    /// The newest checkpoint ends before the log begins: it is an old copy, or files are gone. As
+    /// [`StoreError::Rebuild`].
+    #[error("{dir} ends with entry {}, and the log begins behind entry {purged}", checkpoint.unwrap_or(0))]
+    Behind {
+        /// The shard's directory.
+        dir: PathBuf,
+        /// The last entry that the newest checkpoint covers, if there is one.
+        checkpoint: Option<u64>,
+        /// The last entry that the log has let go.
+        purged: u64,
+    },
+}
+
+impl StoreError {
+    /// The file or directory that this is about, where it is about one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Io { path, .. }
+            | Self::Corrupt { path, .. }
+            | Self::Version { path, .. }
+            | Self::Backend { path, .. }
+            | Self::StillOpen { path }
+            | Self::Unsorted { path } => Some(path),
+            Self::Rebuild { why, .. } => why.path(),
+            Self::TooLong { .. }
+            | Self::Refused { .. }
+            | Self::Superseded
+            | Self::Busy { .. }
+            | Self::Stopped
+            | Self::GivenUp
+            | Self::Behind { .. } => None,
+        }
+    }
+
+    /// What an operator does about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "make room on the disk, then start the node again"
+            }
+            Self::Io { .. } | Self::Backend { .. } => {
+                "look at the disk and at the kernel's log, then start the node again"
+            }
+            Self::Corrupt { .. }
+            | Self::Unsorted { .. }
+            | Self::Refused { .. }
+            | Self::Rebuild { .. }
+            | Self::Behind { .. } => {
+                "start the node again: it sets the bad file aside and has the state from its log or its peers; when this \
+                 comes again, replace the disk"
+            }
+            Self::Version { .. } => "run the release that wrote it",
+            Self::StillOpen { .. } => "end the other process that uses this data directory",
+            Self::TooLong { .. }
+            | Self::Superseded
+            | Self::Busy { .. }
+            | Self::GivenUp
+            | Self::Stopped => "start the node again, and report this",
+        }
+    }
 }

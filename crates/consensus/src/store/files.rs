@@ -7,6 +7,7 @@
 
 use std::{
     fmt, fs, io,
+    num::NonZeroU64,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -49,7 +50,13 @@ pub trait FileReader: Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), StoreError>;
     /// Length in bytes.
     fn file_len(&self) -> Result<u64, StoreError>;
+    /// Asks whoever caches the disk to read these bytes from it the next time. Nothing hangs on it but how soon rot is
+    /// found.
+    fn forget(&self, _offset: u64, _len: u64) {}
 }
+
+/// Told after so many bytes were read; it may wait. When it says no, the rest is not read.
+pub type Pace<'a> = dyn FnMut(u64) -> bool + 'a;
 
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,6 +160,12 @@ impl FileReader for RealFile {
     fn file_len(&self) -> Result<u64, StoreError> {
         Ok(self.file.metadata().map_err(io("read", &self.path))?.len())
     }
+
+    fn forget(&self, offset: u64, len: u64) {
+        let Some(len) = NonZeroU64::new(len) else { return };
+        // Only advice, and a refusal of it no failure.
+        let _ = rustix::fs::fadvise(&self.file, offset, Some(len), rustix::fs::Advice::DontNeed);
+    }
 }
 
 /// How much of a file is read at once where a whole one is read: few calls, little memory.
@@ -161,6 +174,15 @@ const READ_LEN: usize = 1 << 20;
 /// Hands a whole file to `visit`, piece by piece.
 pub(crate) fn read_through(
     file: &dyn FileReader,
+    visit: impl FnMut(&[u8]),
+) -> Result<u64, StoreError> {
+    read_at_pace(file, None, visit)
+}
+
+/// The same; with a pace, from the disk and not from its cache.
+pub(super) fn read_at_pace(
+    file: &dyn FileReader,
+    mut pace: Option<&mut Pace<'_>>,
     mut visit: impl FnMut(&[u8]),
 ) -> Result<u64, StoreError> {
     let len = file.file_len()?;
@@ -169,9 +191,15 @@ pub(crate) fn read_through(
     while offset < len {
         let want = usize::try_from(len.saturating_sub(offset)).unwrap_or(READ_LEN).min(READ_LEN);
         buffer.resize(want, 0);
+        if pace.is_some() {
+            file.forget(offset, want as u64);
+        }
         file.read_at(&mut buffer, offset)?;
         visit(&buffer);
         offset = offset.saturating_add(want as u64);
+        if pace.as_deref_mut().is_some_and(|pace| !pace(want as u64)) {
+            return Err(StoreError::GivenUp);
+        }
     }
     Ok(len)
 }
@@ -203,6 +231,22 @@ pub(super) fn sync_tree(files: &dyn Files, root: &Path) -> Result<(), StoreError
             files.sync_dir(&path)?;
         } else {
             files.append(&path)?.sync()?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives everything under `from` a place under `to`, and removes `from`.
+pub(super) fn move_tree(files: &dyn Files, from: &Path, to: &Path) -> Result<(), StoreError> {
+    for (path, is_dir) in walk(files, from)? {
+        let inside = path.strip_prefix(from).unwrap_or(&path);
+        if is_dir {
+            files.create_dir(&to.join(inside))?;
+            files.remove_dir(&path)?;
+        } else {
+            let target = to.join(inside);
+            files.create_dir(target.parent().unwrap_or(to))?;
+            files.rename(&path, &target)?;
         }
     }
     Ok(())

@@ -17,6 +17,7 @@
 //! All functions block, none starts a thread. Everything that can fail in a crash passes through
 //! [`Files`], where tests cut the power.
 
+mod aside;
 mod checkpoint_writer;
 mod checkpoints;
 mod cold;
@@ -30,9 +31,11 @@ mod install;
 mod memory;
 mod merging;
 mod pages;
+mod scrub;
 mod sled;
 mod snapshot;
 mod state_store;
+mod sums;
 mod volume;
 
 #[cfg(test)]
@@ -56,11 +59,12 @@ pub use checkpoint_writer::{CheckpointWriter, Summary};
 pub use checkpoints::{Checkpoints, Opened, Parts, PassedOver, Published};
 pub use cold::Cold;
 pub use current::{Checkpoint, META_LEN_MAX, PagesFacts};
+pub(crate) use encoding::{seal, unseal};
 pub use error::StoreError;
 #[cfg(any(test, feature = "simulated"))]
 pub use file_store::FileStore;
 pub(crate) use files::read_through;
-pub use files::{Entry, FileReader, FileWriter, Files, RealFiles};
+pub use files::{Entry, FileReader, FileWriter, Files, Pace, RealFiles};
 pub use install::{Install, Wanted};
 pub use memory::MemoryStore;
 pub(crate) use pages::FRAME_HEAD_LEN;

@@ -22,7 +22,9 @@ use std::{
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    Files, GenerationReader, GenerationWriter, Page, StateStore, StoreError, files, state_store,
+    Files, GenerationReader, GenerationWriter, Pace, Page, StateStore, StoreError, files,
+    state_store,
+    sums::{self, Sums},
 };
 
 /// Memory for pages of one open generation: enough to write and to scan, whatever its size.
@@ -71,11 +73,12 @@ impl StateStore for SledStore {
     fn open(&self, path: &Path, seal: u128) -> Result<Box<dyn GenerationReader>, StoreError> {
         remove_half_snapshots(&*self.files, path)?;
         wait_until_closed(path)?;
-        if seal_of(&*self.files, path)? != seal {
-            let what = "the seal differs";
-            return Err(StoreError::Corrupt { path: path.to_path_buf(), offset: 0, what });
-        }
+        check_seal(&*self.files, path, seal, None)?;
         Ok(Box::new(SledReader { path: path.to_path_buf(), db: open(path)? }))
+    }
+
+    fn check(&self, path: &Path, seal: u128, pace: &mut Pace<'_>) -> Result<(), StoreError> {
+        check_seal(&*self.files, path, seal, Some(pace))
     }
 
     fn remove(&self, path: &Path) -> Result<(), StoreError> {
@@ -112,8 +115,10 @@ impl GenerationWriter for SledWriter {
         wait_until_closed(&path)?;
         drop(open(&path)?);
         wait_until_closed(&path)?;
+        let sums = Sums::of(&*files, &path, None)?;
+        files.create(&path.join(sums::NAME))?.write(&sums.encode())?;
         files::sync_tree(&*files, &path)?;
-        seal_of(&*files, &path)
+        Ok(sums.seal())
     }
 }
 
@@ -166,7 +171,28 @@ fn remove_half_snapshots(files: &dyn Files, path: &Path) -> Result<(), StoreErro
     Ok(())
 }
 
-/// A digest over the names, lengths and bytes of all files.
+/// Refuses a generation that is not what was sealed, and says where.
+fn check_seal(
+    files: &dyn Files,
+    path: &Path,
+    seal: u128,
+    pace: Option<&mut Pace<'_>>,
+) -> Result<(), StoreError> {
+    let Some(kept) = Sums::kept(files, path)? else {
+        if seal_of(files, path)? == seal {
+            return Ok(());
+        }
+        let what = "the seal differs";
+        return Err(StoreError::Corrupt { path: path.to_path_buf(), offset: 0, what });
+    };
+    let sums = Sums::of(files, path, pace)?;
+    if sums.encode() == kept && sums.seal() == seal {
+        return Ok(());
+    }
+    Err(sums.difference(path, &kept))
+}
+
+/// A digest over the names, lengths and bytes of all files: the seal of generations without sums of their own.
 fn seal_of(files: &dyn Files, path: &Path) -> Result<u128, StoreError> {
     let mut hash = Xxh3::new();
     for (file, is_dir) in files::walk(files, path)? {

@@ -9,7 +9,7 @@
 
 use std::{fmt, path::Path};
 
-use super::StoreError;
+use super::{Pace, StoreError};
 
 /// One key and its value, about 16 KiB of records.
 pub type Page = (Vec<u8>, Vec<u8>);
@@ -28,6 +28,11 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// Opens a sealed generation, or refuses with [`StoreError::Corrupt`] when `seal` differs.
     /// At most one reader of a generation is open at a time; it may be shared between threads.
     fn open(&self, path: &Path, seal: u128) -> Result<Box<dyn GenerationReader>, StoreError>;
+
+    /// Reads a sealed generation from the disk, and refuses like [`StateStore::open`]. Others may have it open meanwhile.
+    fn check(&self, path: &Path, seal: u128, _pace: &mut Pace<'_>) -> Result<(), StoreError> {
+        self.open(path, seal).map(drop)
+    }
 
     /// Removes a generation, sealed or not. Nobody has it open. If there is none, nothing happens.
     fn remove(&self, path: &Path) -> Result<(), StoreError>;

@@ -112,6 +112,16 @@ pub(crate) struct Store {
     pub(crate) checkpoint_log_bytes: u64,
     /// A checkpoint is also made when a shard's oldest entry lies so many bytes of the node's log behind.
     pub(crate) checkpoint_behind_bytes: u64,
+    /// How long a segment of the log is, once the log has grown.
+    pub(crate) log_segment_bytes: u64,
+    /// With less than so many bytes free a node proposes nothing more (`DISK_FULL`).
+    pub(crate) free_bytes_min: u64,
+    /// Nor with less than so many parts in a hundred.
+    pub(crate) free_percent_min: u8,
+    /// From the beginning of one reading of everything on the disk to the next, in seconds.
+    pub(crate) scrub_every_s: u64,
+    /// How fast it is read at the most, in bytes a second; never, when it is 0.
+    pub(crate) scrub_bytes_per_second: u64,
 }
 
 impl Default for Store {
@@ -120,9 +130,20 @@ impl Default for Store {
             kind: StoreKind::Sled,
             checkpoint_log_bytes: 256 << 20,
             checkpoint_behind_bytes: 1 << 30,
+            log_segment_bytes: 64 << 20,
+            free_bytes_min: 1 << 30,
+            free_percent_min: 5,
+            scrub_every_s: 24 * 60 * 60,
+            scrub_bytes_per_second: 16 << 20,
         }
     }
 }
+
+/// A smaller segment would be begun several times a second.
+const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+
+/// A larger one would keep space for ever that was let go long ago.
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
 /// What checkpoints are kept in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -222,6 +243,18 @@ impl Topology {
         wrong.extend(self.tls.wrong());
         if self.store.checkpoint_log_bytes == 0 || self.store.checkpoint_behind_bytes == 0 {
             wrong.push("`store`: a checkpoint after 0 bytes would never end".to_owned());
+        }
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.store.log_segment_bytes) {
+            wrong.push(format!(
+                "`store.log_segment_bytes` is {}; a segment has {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX} bytes",
+                self.store.log_segment_bytes
+            ));
+        }
+        if self.store.free_percent_min > 90 {
+            wrong.push(
+                "`store.free_percent_min`: a disk of which so much is kept free is no disk"
+                    .to_owned(),
+            );
         }
         wrong
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use consensus::failpoint::Operation;
 use consensus::{
     Certified, CheckpointOptions, Node, NodeConfig, PeerTls, Replica, ReplicaStatus, Replicas,
-    StopReason, Timing,
+    ScrubOptions, SpaceOptions, StopReason, Timing,
 };
 use gateway::Shown;
 use gateway::tls::{Door, Guests, Identity, Role};
@@ -141,6 +141,15 @@ impl Plan {
             log_held_bytes_max: store.checkpoint_behind_bytes,
             ..CheckpointOptions::default()
         };
+        config.log.segment_bytes = store.log_segment_bytes;
+        config.space = SpaceOptions {
+            free_bytes_min: store.free_bytes_min,
+            free_percent_min: store.free_percent_min,
+        };
+        config.scrub = ScrubOptions {
+            every: Duration::from_secs(store.scrub_every_s),
+            bytes_per_second: store.scrub_bytes_per_second,
+        };
         config.meter = consensus::Meter::new(metrics.recorder());
         config.store = match store.kind {
             StoreKind::Sled => consensus::StoreKind::Sled,
@@ -212,7 +221,8 @@ pub(crate) async fn serve(
     // The admin port is there before the disk is read, which takes what it takes.
     let _admin = life.open_admin(&plan.ports, &metrics, &supervisor)?;
     let node = Node::open(plan.config(&metrics, tls)).await;
-    let node = Arc::new(node.map_err(|why| Failure::internal(why.to_string()))?);
+    let node = node.map_err(|why| Failure::internal(why.to_string()).with_hint(why.advice()));
+    let node = Arc::new(node?);
     tracing::info!(node = plan.id, address = %spec.grpc, data = %plan.data.display(), "opened");
     life.opened(node.vitals());
 
@@ -357,7 +367,7 @@ impl Porter {
 }
 
 fn stopped(reason: &StopReason) -> Failure {
-    Failure::internal(format!("the node stops: {reason}"))
+    Failure::internal(format!("the node stops: {reason}")).with_hint(reason.advice())
 }
 
 /// Takes nothing new, and lets another node lead, so that nobody has to wait for an election.

@@ -95,6 +95,14 @@ impl Cluster {
         cluster
     }
 
+    /// The same; before anything is started, `prepare` sees the directory in which each node's own will be.
+    pub(crate) fn start_prepared(file: &str, more: &str, prepare: impl FnOnce(&Path)) -> Self {
+        let mut cluster = Self::lay_out(file, |text| text + more);
+        prepare(cluster.home.path());
+        cluster.start_all(|_| Vec::new());
+        cluster
+    }
+
     /// The same, of another build of the binary. Each process finds in its environment what it is called, and a folder
     /// for failpoints.
     pub(crate) fn start_program(program: &Path, file: &str, shards: u16, more: &str) -> Self {
@@ -503,6 +511,26 @@ impl Cluster {
         );
         let (code, _, err) = self.run(&words);
         assert_eq!(code, 0, "{err}");
+    }
+
+    /// Begins to make transfers between a hundred accounts, as long as `how` says, to be verified at the end.
+    pub(crate) fn begin_load(&self, how: &str, name: &str) -> Child {
+        let out = self.home.path().join(name);
+        let words = format!(
+            "bench transfer-uniform --cluster {} {how} --accounts 100 --batch 100 --out {}",
+            self.endpoint,
+            out.display()
+        );
+        let said = std::fs::File::create(self.home.path().join(format!("{name}.log"))).unwrap();
+        let mut command = self.command(&words);
+        command.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
+        command.spawn().unwrap()
+    }
+
+    /// Waits for a load that was begun, and has nothing lost and nothing doubled.
+    pub(crate) fn end_load(&self, mut load: Child, name: &str) {
+        let ended = until("the load ends", || load.try_wait().unwrap());
+        assert!(ended.success(), "{name}: {ended}: {}", self.log_of(name));
     }
 
     pub(crate) const fn scheme(&self) -> &'static str {

@@ -88,6 +88,41 @@ fn power_may_go_at_any_operation() {
     }
 }
 
+/// Two hundred transfers, each in a frame of its own, over dozens of segments, with a purge now and then.
+fn transfers() -> Vec<Step> {
+    let mut steps = vec![Step::Vote { group: 1 }, Step::Commit];
+    for transfer in 1..=200_u64 {
+        steps.push(Step::Append { group: 1, count: 1, size: 87 });
+        if transfer % 40 == 0 {
+            steps.push(Step::Purge { group: 1, count: 30 });
+        }
+        steps.push(Step::Commit);
+    }
+    steps
+}
+
+/// Every write, sync, making, unlinking and syncing of the directory, each with everything kept that was not synced,
+/// nothing, halves, and some of it in another order.
+#[test]
+fn power_may_go_at_any_operation_of_two_hundred_transfers() {
+    let script = transfers();
+    let (operations, mut points) = (operations_of(&script), 0);
+    for at in 0..operations {
+        let disk = disk();
+        disk.power_off_at(at);
+        let run = run_until_failure(&disk, &script);
+        for (keep, seed) in losses() {
+            let story = format!("operation {at}, {keep:?}, seed {seed}");
+            let disk = disk.fork(seed).power_on(keep);
+            let (wal, _) = open(&disk).unwrap_or_else(|error| panic!("{story}: {error}"));
+            check_holds(&run, &wal, &story);
+            points += 1;
+        }
+    }
+    eprintln!("log: {operations} operations of 200 transfers, {points} crashes");
+    assert!(operations > 600, "the script does little: {operations}");
+}
+
 #[test]
 fn power_may_go_again_at_any_operation_of_a_recovery() {
     let script = script();

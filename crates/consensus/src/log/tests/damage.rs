@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{ID, Model, Run, SECTOR, SMALL, SimDisk, Step, Wal, open};
 use crate::log::{
-    Damage, LogError,
+    Damage, LogError, LogWriter, WriterOptions,
     format::{FRAME_LEN, FrameHead, Front, Head, IDENTITY, Kind, Records, salt},
     segment::{self, Walk, written},
 };
@@ -114,6 +114,34 @@ fn a_flip_is_refused_anywhere_but_in_the_last_frame() {
 #[test]
 fn a_rotten_vote_never_passes_for_a_torn_one() {
     check_flips(&[Step::Vote { group: 2 }, Step::Commit], false, &|_, after| after.clone());
+}
+
+#[test]
+fn what_rots_behind_an_open_log_is_found_by_reading_it_again() {
+    let (files, _, _) = small_log(&ONE_MORE);
+    let mut found = 0;
+    for (name, bytes) in files.iter().filter(|(name, _)| *name != IDENTITY) {
+        for offset in (0..written(bytes)).step_by(3) {
+            let story = format!("{name}, offset {offset}");
+            let disk = disk_of(&files);
+            let (wal, _) = open(&disk).unwrap_or_else(|error| panic!("{story}: {error}"));
+            let (log, _writer) = LogWriter::inline(wal, WriterOptions::default());
+            let mut bytes = 0;
+            let read = log.scrub(&mut |read| {
+                bytes += read;
+                true
+            });
+            read.unwrap_or_else(|error| panic!("{story}: {error}"));
+            assert!(bytes > 200, "{story}: all frames are read, and not {bytes} bytes");
+            assert!(disk.flip(name, offset, 0x40));
+            let error = log.scrub(&mut |_| true).expect_err(&story);
+            let (file, at) = file_of(&error);
+            assert!(file == name && at <= offset as u64, "{story}: {error}");
+            assert!(log.failed().is_some(), "{story}: the log has stopped");
+            found += 1;
+        }
+    }
+    assert!(found > 300, "{found} flips");
 }
 
 /// A byte in the zeros: nothing is lost by cutting it off at the end of the log, and nothing but a

@@ -409,3 +409,120 @@ fn the_simulator_restarts_on_its_memory_store() {
     let (checkpoints, opened) = sample::open(memory_parts(&disk, &store), &dir()).expect("whole");
     assert_eq!(step_of(&checkpoints, &opened), 4);
 }
+
+/// The names under `bad/`, without their numbers.
+fn aside(disk: &SimFiles) -> Vec<String> {
+    let names = disk.list(&dir().join("bad")).expect("a list").into_iter();
+    names.map(|entry| entry.name.split_once('-').expect("a number").1.to_owned()).collect()
+}
+
+#[test]
+fn what_is_bad_is_set_aside_and_only_so_much_of_it_is_kept() {
+    let disk = SimFiles::default();
+    drop(shard(&disk, 3));
+    let mut bad = Vec::new();
+    for step in 4..=7 {
+        let (checkpoints, _) = sample::open(sim_parts(&disk), &dir()).expect("a whole disk");
+        write(&checkpoints, step).expect("a whole disk");
+        let newest = checkpoints.newest().expect("just written").dir_name();
+        drop(checkpoints);
+        disk.flip(&dir().join(&newest).join("pages"), 9);
+        let (checkpoints, opened) = sample::open(sim_parts(&disk), &dir()).expect("the older one");
+        assert_eq!(opened.passed_over.len(), 1);
+        bad.push(newest);
+        assert_eq!(aside(&disk), bad[bad.len().saturating_sub(2)..], "the last two");
+        // The same step again, for its interval is free.
+        write(&checkpoints, step).expect("a whole disk");
+    }
+}
+
+#[test]
+fn a_directory_is_opened_anew_and_what_was_there_goes_when_something_is_named() {
+    for lost in ["CURRENT", "both generations"] {
+        let disk = SimFiles::default();
+        let checkpoints = shard(&disk, 3);
+        let generations: Vec<String> =
+            checkpoints.state().manifest.checkpoints.iter().map(Checkpoint::dir_name).collect();
+        drop(checkpoints);
+        if lost == "CURRENT" {
+            disk.flip(&dir().join("CURRENT"), 9);
+        } else {
+            generations.iter().for_each(|name| disk.flip(&dir().join(name).join("pages"), 9));
+        }
+        // Whoever is killed before something is named begins again where he was.
+        for _ in 0..2 {
+            let why =
+                sample::open(sim_parts(&disk), &dir()).map(|_| ()).expect_err("nothing whole");
+            let checkpoints =
+                Checkpoints::open_anew(&dir(), sim_parts(&disk), &why).expect("a whole disk");
+            assert_eq!((checkpoints.newest(), checkpoints.purge_upto()), (None, None));
+            assert!(names(&disk).iter().filter(|name| name.starts_with("vol-")).count() == 3);
+            assert_eq!(aside(&disk).len(), 1, "{lost}");
+        }
+        let why = sample::open(sim_parts(&disk), &dir()).map(|_| ()).expect_err("nothing whole");
+        let checkpoints =
+            Checkpoints::open_anew(&dir(), sim_parts(&disk), &why).expect("a whole disk");
+        let mut writer = checkpoints.begin(interval(1), 0).expect("free");
+        image(5).into_iter().for_each(|(key, value)| writer.page(key, value).expect("writable"));
+        writer.finish(Summary { volume_digest: 0, ..summary(5) }).expect("a whole disk");
+        assert_eq!(
+            names(&disk).len(),
+            3,
+            "{lost}: CURRENT, one generation, bad: {:?}",
+            names(&disk)
+        );
+        drop(checkpoints);
+        let (_, opened) = sample::open(sim_parts(&disk), &dir()).expect("a whole disk");
+        assert_eq!(opened.image.expect("step 5").1, image(5), "{lost}");
+    }
+}
+
+#[test]
+fn whatever_rots_is_found_by_reading_everything_again() {
+    let disk = SimFiles::default();
+    let checkpoints = shard(&disk, 3);
+    let mut bytes = 0;
+    let scrub = |bytes: &mut u64| {
+        checkpoints.scrub(&mut |read| {
+            *bytes += read;
+            true
+        })
+    };
+    scrub(&mut bytes).expect("a whole disk");
+    assert!(bytes > 1_000, "volumes are read: {bytes}");
+    checkpoints.scrub(&mut |_| false).expect("giving up is no finding");
+    for (path, content) in disk.content() {
+        // Every place of a small file, every tenth of a larger one.
+        for at in (0..content.len()).step_by(content.len().div_ceil(40).max(1)) {
+            disk.flip(&path, at);
+            let error = scrub(&mut 0).expect_err("something is bad");
+            let named = error.path().expect("a file");
+            assert!(path.starts_with(named), "{} at {at}: {error}", path.display());
+            disk.flip(&path, at);
+        }
+    }
+    scrub(&mut 0).expect("all is as it was");
+    let older = checkpoints.state().manifest.checkpoints[0].dir_name();
+    disk.flip(&dir().join(&older).join("pages"), 9);
+    checkpoints.disown(&scrub(&mut 0).expect_err("the older one is bad"));
+    drop(checkpoints);
+    let (checkpoints, opened) =
+        sample::open(sim_parts(&disk), &dir()).expect("the newest is whole");
+    assert_eq!((step_of(&checkpoints, &opened), checkpoints.purge_upto()), (3, None));
+    let scrub = |bytes: &mut u64| {
+        checkpoints.scrub(&mut |read| {
+            *bytes += read;
+            true
+        })
+    };
+    scrub(&mut 0).expect("it is not missed");
+
+    let volume = dir().join(checkpoints.newest().expect("three").volumes[0].file_name());
+    disk.flip(&volume, 30);
+    let error = scrub(&mut 0).expect_err("a block is bad");
+    checkpoints.disown(&error);
+    assert!(!disk.content().contains_key(&volume), "it is set aside, and not believed again");
+    drop(checkpoints);
+    let refused = sample::open(sim_parts(&disk), &dir());
+    assert!(matches!(refused, Err(StoreError::Rebuild { .. })), "the only checkpoint named it");
+}

@@ -118,8 +118,13 @@ fn a_flipped_byte_in_any_file_is_refused_before_sled_sees_it() {
             let mut flipped = bytes.clone();
             flipped[(bytes.len() - 1) * place / 5] ^= 1;
             fs::write(&file, flipped).expect("writable");
-            let refused = store().open(&path, seal);
-            assert!(matches!(refused, Err(StoreError::Corrupt { .. })), "{}", file.display());
+            let refused = store().open(&path, seal).map(drop).expect_err("a byte is flipped");
+            let StoreError::Corrupt { path: named, offset, .. } = &refused else {
+                panic!("{}: {refused}", file.display());
+            };
+            let at = (bytes.len() - 1) * place / 5;
+            let (file, at) = (file.as_path(), at as u64);
+            assert!(named == file && (at < 1 << 16 || offset.abs_diff(at) < 1 << 16), "{refused}");
         }
         fs::write(&file, &bytes[..bytes.len() - 1]).expect("writable");
         assert!(store().open(&path, seal).is_err(), "{} cut", file.display());
@@ -128,6 +133,19 @@ fn a_flipped_byte_in_any_file_is_refused_before_sled_sees_it() {
         fs::write(&file, bytes).expect("writable");
     }
     assert!(store().open(&path, seal).is_ok());
+}
+
+/// Generations that were sealed before their sums lay beside them open as ever.
+#[test]
+fn a_generation_without_sums_is_judged_as_it_was_sealed() {
+    let dir = temporary();
+    let path = dir.path().join("gen");
+    write(&store(), &path, &sample_pages(120));
+    fs::remove_file(path.join("SUMS")).expect("removable");
+    let seal = seal_of(&RealFiles, &path).expect("readable");
+    assert_eq!(scan(&*store().open(&path, seal).expect("sealed"), &[]).len(), 120);
+    fs::write(path.join("conf"), b"another").expect("writable");
+    assert!(matches!(store().open(&path, seal), Err(StoreError::Corrupt { .. })));
 }
 
 /// The real disk, and what each file and directory held when it was synced last.

@@ -7,14 +7,14 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::{
     FilterItem, Range, RangeRev, VolumeFacts,
     filter::Filter,
     format::{self, FOOTER, Footer, Index, Section, TAIL_LEN, corrupt},
 };
-use crate::store::{FileReader, Files, StoreError, encoding, encoding::Magic};
+use crate::store::{FileReader, Files, Pace, StoreError, encoding, encoding::Magic, files};
 
 /// Footers have one size, below this.
 const FOOTER_LEN_MAX: u64 = 4096;
@@ -108,6 +108,21 @@ impl Volume {
     /// Reads the file as it lies, for a snapshot. The receiver checks the whole.
     pub(crate) fn read_raw(&self, bytes: &mut [u8], at: u64) -> Result<(), StoreError> {
         self.file.read_at(bytes, at)
+    }
+
+    /// Reads the whole file from the disk, and refuses it when a byte is not what was written.
+    pub(in crate::store) fn check(&self, pace: &mut Pace<'_>) -> Result<(), StoreError> {
+        let mut hash = Xxh3::new();
+        files::read_at_pace(&*self.file, Some(pace), |bytes| hash.update(bytes))?;
+        if hash.digest128() == self.facts.file_digest {
+            return Ok(());
+        }
+        for number in 0..self.index.blocks.len() {
+            self.block(number)?;
+        }
+        let last = self.index.blocks.last();
+        let behind = last.map_or(0, |last| last.offset.saturating_add(last.len as u64));
+        Err(corrupt(&self.path, behind, "filter, index or footer are not those that were written"))
     }
 
     /// A refusal of keys that do not rise from volume to volume.
