@@ -155,7 +155,8 @@ impl Session {
             | Failure::Diverged
             | Failure::InvalidRecord
             | Failure::RateLimited
-            | Failure::TablesStale => {
+            | Failure::TablesStale
+            | Failure::LevelTooLow => {
                 self.oracle.accuses(format!("a client was told {failure:?}"));
                 true
             }

@@ -193,7 +193,7 @@ impl Obstacle {
 
     /// One of each, for tests of the catalogue.
     #[must_use]
-    pub const fn every() -> [Self; 16] {
+    pub const fn every() -> [Self; 20] {
         [
             Self::ChangeUnderWay { shard: 0 },
             Self::ReplicaBehind { node: 1, lag: 1 },

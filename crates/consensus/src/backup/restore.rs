@@ -185,7 +185,7 @@ impl Beginning<'_> {
     /// Writes down whom the node knows: everybody, and that the cluster exists.
     fn keep_roster(&self) -> Result<(), StoreError> {
         let (config, files) = (self.config, Arc::new(RealFiles));
-        let (register, _nothing) = Register::open(&config.data_dir, files)?;
+        let (register, _nothing) = Register::open(&config.data_dir, files, true)?;
         let configured = (config.shards, config.peers.clone());
         let disk = self.birth.disk(config.node_id);
         let roster = Roster::new(config.node_id, disk, configured, Known::default());

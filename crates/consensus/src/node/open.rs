@@ -162,7 +162,7 @@ impl Node {
         }
         let clock = Arc::new(ClusterClock::new(clocks, Clock::new(roster.members().len())));
         let witness = Arc::new(Witness::default());
-        let (has_room, going_down) = (watch::Sender::new(true), watch::Sender::new(false));
+        let going_down = watch::Sender::new(false);
         let (desk, calls) = Desk::new(
             Arc::clone(&roster),
             Arc::clone(&witness),
