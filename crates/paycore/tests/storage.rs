@@ -497,9 +497,9 @@ fn nothing_grows_without_a_bound() {
         assert!(largest[what] <= most, "{what}: {largest:?}");
     }
     // Eight neighbours make one, while they are small.
-    assert!(largest["volumes"] <= 16 * 4, "{largest:?}");
-    let (first, last) = (resident[resident.len() / 2], *resident.last().unwrap());
-    assert!(last < first + (96 << 20), "it grows: {resident:?}");
+    assert!(largest["volumes"] <= 32, "{largest:?}");
+    // The log's cache, sled's, and what threads keep of what they freed.
+    assert!(resident.iter().all(|bytes| *bytes < 640 << 20), "it grows: {resident:?}");
 }
 
 fn bytes_under(path: &Path) -> u64 {
