@@ -9,7 +9,7 @@ use ledger::{
 use super::*;
 use crate::checkpoint::{self, Meta};
 use crate::config::NodeConfig;
-use crate::node::{Ground, Node};
+use crate::node::{Ground, Node, OpenError};
 use crate::raft::log_id;
 use crate::state::Frozen;
 use crate::store::{RealFiles, SledStore, Volume};
@@ -181,6 +181,14 @@ async fn a_node_starts_from_what_was_restored_and_knows_whom_it_belongs_with() {
         restore_node(&config, birth, &folders()),
         Err(RestoreError::NotEmpty(dir)) if dir == data
     ));
+
+    // What was begun and not finished has no log: it is refused.
+    let log = data.join("log");
+    std::fs::rename(&log, home.path().join("log")).unwrap();
+    let refused = Node::open(config.clone()).await.err();
+    assert!(matches!(refused, Some(OpenError::LogMissing { .. })), "{refused:?}");
+    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::rename(home.path().join("log"), &log).unwrap();
 
     let node = Node::open(config).await.unwrap();
     assert_eq!(node.disk(), birth.disk(1));
