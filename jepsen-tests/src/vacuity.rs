@@ -14,7 +14,7 @@ const ACKNOWLEDGED_PERCENT: u64 = 30;
 const EACH_MIN: u64 = 100;
 
 /// Of whole pictures, so many: each stops for a cut of all shards, and gateways take one after the other.
-const PICTURES_MIN: u64 = 10;
+const PICTURES_MIN: u64 = 5;
 
 /// Half a minute, in milliseconds.
 const FULL_MS: u64 = 30_000;

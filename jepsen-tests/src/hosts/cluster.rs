@@ -29,7 +29,7 @@ const READY_LOOK: Duration = Duration::from_millis(200);
 const COMMAND_MAX: &str = "20s";
 
 /// Small enough that a run of half a minute writes checkpoints.
-const CHECKPOINT_BYTES: u64 = 1 << 20;
+const CHECKPOINT_BYTES: u64 = 64 << 10;
 
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
