@@ -165,7 +165,9 @@ pub(crate) async fn carry_out(
                 Answer::Statement(lines.iter().rev().map(|line| line_seen(&book, line)).collect())
             })
         }
-        Call::ReadAll => read_all(&client.clone().with_timeout(PICTURE_MAX), book).await.map(Answer::ReadAll),
+        Call::ReadAll => {
+            read_all(&client.clone().with_timeout(PICTURE_MAX), book).await.map(Answer::ReadAll)
+        }
         Call::Lookup { id } => {
             let (subject, operation) = subject(&book.borrow(), of.get(id))?;
             let key = book.borrow_mut().key(id);

@@ -33,6 +33,11 @@ impl Nemesis<'_> {
         run(&["cp", "-a", &data.display().to_string(), &old.display().to_string()])?;
         self.cluster.process(role, Process::start)??;
         tokio::time::sleep(stays).await;
+        // Until it has something new to forget: a node that has just begun may take a while to catch up.
+        let began = Instant::now();
+        while bytes(&data) <= bytes(&old) && began.elapsed() < NOTICE_MAX {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
         self.cluster.process(role, Process::kill)??;
         self.comes_back(node, Some(&old)).await
     }
