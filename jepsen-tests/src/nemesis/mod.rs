@@ -20,7 +20,8 @@ use crate::hosts::Role;
 use crate::hosts::cluster::Cluster;
 use crate::recorder::Recorder;
 
-/// How long a fault stays, and how long it is quiet after it: at least a quarter of the time.
+/// How long a fault stays, and how long it is quiet after it; a third of what the fault took, at least, so that it is
+/// quiet for a quarter of the time.
 const STAYS_MS: std::ops::Range<u64> = 3_000..5_000;
 const QUIET_MS: std::ops::Range<u64> = 1_500..3_000;
 
@@ -236,15 +237,18 @@ impl<'a> Nemesis<'a> {
 
     /// Strikes one fault after the other, with quiet between, until the time is up; each is healed before that.
     pub(crate) async fn torment(&mut self, faults: &[Fault], until: u64) -> anyhow::Result<()> {
+        let mut took_ms = 0_u64;
         for fault in faults.iter().cycle() {
-            let quiet = self.rng.random_range(QUIET_MS);
+            let quiet = self.rng.random_range(QUIET_MS).max(took_ms / 3);
             tokio::time::sleep(Duration::from_millis(quiet)).await;
             let left = until.saturating_sub(self.recorder.now()) / 1_000_000;
             if left < STAYS_MS.start {
                 break;
             }
             let stays = Duration::from_millis(self.rng.random_range(STAYS_MS).min(left));
+            let began = self.recorder.now();
             self.strike(*fault, stays).await?;
+            took_ms = self.recorder.now().saturating_sub(began) / 1_000_000;
         }
         Ok(())
     }
