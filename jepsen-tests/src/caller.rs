@@ -24,6 +24,9 @@ const REQUEST_MAX: Duration = Duration::from_millis(2_500);
 /// How long it waits for what it reads: as long as a pause, so that what a paused leader says late is heard.
 const READ_MAX: Duration = Duration::from_secs(5);
 
+/// How long it waits for a whole picture, for which all shards must be led.
+const PICTURE_MAX: Duration = Duration::from_secs(10);
+
 /// Lines of a page.
 const PAGE: u32 = 1_000;
 
@@ -162,7 +165,9 @@ pub(crate) async fn carry_out(
                 Answer::Statement(lines.iter().rev().map(|line| line_seen(&book, line)).collect())
             })
         }
-        Call::ReadAll => read_all(&client, book).await.map(Answer::ReadAll),
+        Call::ReadAll => {
+            read_all(&client.clone().with_timeout(PICTURE_MAX), book).await.map(Answer::ReadAll)
+        }
         Call::Lookup { id } => {
             let (subject, operation) = subject(&book.borrow(), of.get(id))?;
             let key = book.borrow_mut().key(id);

@@ -147,14 +147,14 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
 /// Goes on in a hub of network namespaces, when they can be had; otherwise here, on loopback. It says which.
 fn in_hub(
     around: &Around,
-    go: impl FnOnce(&Around, Option<Net>) -> anyhow::Result<u8>,
+    go: impl FnOnce(&Around, Option<&Net>) -> anyhow::Result<u8>,
 ) -> anyhow::Result<u8> {
     if around.loopback {
         say("hosts: processes on loopback, as was asked; faults of the net cannot be had");
         return go(around, None);
     }
-    if let Some(net) = Net::inherited() {
-        return go(around, Some(net));
+    if let Some(net) = Net::inherited()? {
+        return go(around, Some(&net));
     }
     if let Some(why) = net::obstacle() {
         say(&format!(
@@ -176,7 +176,7 @@ fn in_hub(
     }
 }
 
-fn one(run: &Run, around: &Around, net: Option<Net>) -> anyhow::Result<u8> {
+fn one(run: &Run, around: &Around, net: Option<&Net>) -> anyhow::Result<u8> {
     let mut wanted = wanted(around, net, "run")?;
     wanted.workloads.clone_from(&run.workload);
     wanted.families.clone_from(&run.fault);
@@ -184,17 +184,17 @@ fn one(run: &Run, around: &Around, net: Option<Net>) -> anyhow::Result<u8> {
     Ok(one_of(&wanted, around)?.exit())
 }
 
-fn short(around: &Around, net: Option<Net>) -> anyhow::Result<u8> {
+fn short(around: &Around, net: Option<&Net>) -> anyhow::Result<u8> {
     let faults =
         if net.is_some() { ["n2", "n3", "n4", "n6"] } else { ["n2", "n3", "n16", "kill-all"] };
     let mut exits = Vec::new();
     for (number, fault) in (0_u64..).zip(faults) {
-        let mut wanted = wanted(around, net.clone(), fault)?;
+        let mut wanted = wanted(around, net, fault)?;
         wanted.workloads = vec![Workload::Bank, Workload::Storm, Workload::Reads];
         wanted.families = vec![fault.parse().map_err(anyhow::Error::msg)?];
         wanted.seed = around.seed.saturating_add(number);
         exits.push(one_of(&wanted, around));
-        if let Some(net) = &net {
+        if let Some(net) = net {
             net.empty();
         }
     }
@@ -205,7 +205,7 @@ fn matrix(
     rounds: u64,
     duration: Duration,
     around: &Around,
-    net: Option<Net>,
+    net: Option<&Net>,
 ) -> anyhow::Result<u8> {
     let sets: Vec<Vec<Workload>> = vec![
         vec![Workload::Bank, Workload::Reads],
@@ -219,13 +219,13 @@ fn matrix(
     for round in 0..rounds {
         for family in families() {
             for (number, set) in (0_u64..).zip(&sets) {
-                let mut wanted = wanted(around, net.clone(), &format!("{family}-{number}"))?;
+                let mut wanted = wanted(around, net, &format!("{family}-{number}"))?;
                 wanted.workloads.clone_from(set);
                 wanted.families = vec![family.parse().map_err(anyhow::Error::msg)?];
                 wanted.seed = around.seed.saturating_add(round);
                 wanted.duration = duration;
                 exits.push(one_of(&wanted, around));
-                if let Some(net) = &net {
+                if let Some(net) = net {
                     net.empty();
                 }
             }
@@ -253,7 +253,7 @@ fn worst(exits: Vec<anyhow::Result<Ending>>) -> anyhow::Result<u8> {
 }
 
 /// A run with what all runs share; in a folder of its own, so that none is written over.
-fn wanted(around: &Around, net: Option<Net>, name: &str) -> anyhow::Result<Wanted> {
+fn wanted(around: &Around, net: Option<&Net>, name: &str) -> anyhow::Result<Wanted> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let out = around.out.join(format!("{now}-{name}-{}", around.seed));
     std::fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
@@ -269,7 +269,7 @@ fn wanted(around: &Around, net: Option<Net>, name: &str) -> anyhow::Result<Wante
         nodes: around.nodes,
         out: std::fs::canonicalize(&out)?,
         binary,
-        net,
+        net: net.cloned(),
     })
 }
 

@@ -13,8 +13,9 @@ const ACKNOWLEDGED_PERCENT: u64 = 30;
 /// Of each kind of call, so many must have been acknowledged in half a minute; in less time, fewer.
 const EACH_MIN: u64 = 100;
 
-/// Of whole pictures, so many: each stops for a cut of all shards, and gateways take one after the other.
-const PICTURES_MIN: u64 = 10;
+/// Of whole pictures, so many: each is a cut of all shards, needs a leader of every one, and takes a second or two; and
+/// gateways take one after the other.
+const PICTURES_MIN: u64 = 3;
 
 /// Half a minute, in milliseconds.
 const FULL_MS: u64 = 30_000;

@@ -181,7 +181,6 @@ fn compare<'a>(
             let transfer = line.transfer.as_str();
             let is_back = came_back.contains(&(transfer, *account));
             match line.kind {
-                LineKind::Opening => {}
                 LineKind::Transfer | LineKind::Post if is_back => {
                     let of = (*account, line.counter.as_str(), line.amount.saturating_neg());
                     let left = returned.get_mut(&of).filter(|left| **left > 0);
@@ -192,7 +191,8 @@ fn compare<'a>(
                         *left = left.saturating_sub(1);
                     }
                 }
-                LineKind::Return => {}
+                // A return is judged with the line that left.
+                LineKind::Opening | LineKind::Return => {}
                 LineKind::Transfer | LineKind::Post | LineKind::Reversal => {
                     let of = (transfer, *account, line.amount, line.counter.as_str());
                     verdict.expect(wanted.remove(&of).is_some(), || {

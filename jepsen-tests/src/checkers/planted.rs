@@ -8,15 +8,18 @@ mod story;
 use super::judge;
 use story::Story;
 
+/// Tells a history.
+type Tell = fn(&mut Story);
+
 /// A history with a mistake, and which checker must find it.
 struct Mistake {
     checker: &'static str,
     name: &'static str,
-    tell: fn(&mut Story),
+    tell: Tell,
 }
 
 /// Sound histories: nobody may find anything.
-const SOUND: &[(&str, fn(&mut Story))] = &[
+const SOUND: &[(&str, Tell)] = &[
     ("an ordinary day", |story| {
         story.transfer("t1", "a", "b", 30);
         story.read("a");

@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::Role;
 use super::shell::{run, works};
@@ -25,9 +26,16 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    /// Those that this process was started among.
-    pub(crate) fn inherited() -> Option<Self> {
-        std::env::var(HUB).ok().map(|prefix| Self { prefix })
+    /// Those that this process was started among. It ends with whoever made them, and so do its children: nobody runs
+    /// in namespaces that a later tester may remove.
+    ///
+    /// # Errors
+    /// When the kernel does not promise that.
+    pub(crate) fn inherited() -> anyhow::Result<Option<Self>> {
+        let Ok(prefix) = std::env::var(HUB) else { return Ok(None) };
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .context("asking to end with the parent")?;
+        Ok(Some(Self { prefix }))
     }
 
     /// Makes a hub, after removing what others left.

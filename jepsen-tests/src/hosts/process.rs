@@ -112,6 +112,12 @@ impl Process {
         &self.deaths
     }
 
+    /// The same, and they are forgotten: it was made to.
+    pub(crate) fn forgive(&mut self) -> Vec<String> {
+        self.look();
+        std::mem::take(&mut self.deaths)
+    }
+
     /// Its log.
     pub(crate) fn log(&self) -> &Path {
         &self.log

@@ -52,7 +52,11 @@ impl Nemesis<'_> {
             | Fault::ClockStrobe
             | Fault::Members
             | Fault::Handover
-            | Fault::KillGateway => {
+            | Fault::KillGateway
+            | Fault::SlowDisk
+            | Fault::FlipBits
+            | Fault::StaleDisk
+            | Fault::LoseDisk => {
                 cuts.iter().try_for_each(|(from, to)| net.cut(*from, *to))?;
                 tokio::time::sleep(stays).await;
                 counted(&net, &cuts)
@@ -116,7 +120,11 @@ impl Nemesis<'_> {
             | Fault::ClockStrobe
             | Fault::Members
             | Fault::Handover
-            | Fault::KillGateway => {}
+            | Fault::KillGateway
+            | Fault::SlowDisk
+            | Fault::FlipBits
+            | Fault::StaleDisk
+            | Fault::LoseDisk => {}
         }
         Ok(cuts)
     }

@@ -1,7 +1,9 @@
 //! What goes wrong on purpose. Each fault strikes, stays for a while, and is healed; and it proves by what the operating
 //! system says that it bit. One that did not bite makes a run worth nothing.
 
+mod amnesia;
 mod cut;
+mod disk;
 mod kill;
 pub(crate) mod members;
 mod pause;
@@ -18,7 +20,8 @@ use crate::hosts::Role;
 use crate::hosts::cluster::Cluster;
 use crate::recorder::Recorder;
 
-/// How long a fault stays, and how long it is quiet after it: at least a quarter of the time.
+/// How long a fault stays, and how long it is quiet after it; a third of what the fault took, at least, so that it is
+/// quiet for a quarter of the time.
 const STAYS_MS: std::ops::Range<u64> = 3_000..5_000;
 const QUIET_MS: std::ops::Range<u64> = 1_500..3_000;
 
@@ -65,6 +68,14 @@ pub(crate) enum Fault {
     Handover,
     /// A gateway is killed.
     KillGateway,
+    /// A leader's disk is slow.
+    SlowDisk,
+    /// A node's log rots while it is down.
+    FlipBits,
+    /// A node comes back with what it had some time ago.
+    StaleDisk,
+    /// A node comes back with nothing.
+    LoseDisk,
 }
 
 /// Every fault, and what it is called.
@@ -89,6 +100,10 @@ const FAULTS: &[(&str, Fault)] = &[
     ("members", Fault::Members),
     ("handover", Fault::Handover),
     ("kill-gateway", Fault::KillGateway),
+    ("slow-disk", Fault::SlowDisk),
+    ("flip-bits", Fault::FlipBits),
+    ("stale-disk", Fault::StaleDisk),
+    ("lose-disk", Fault::LoseDisk),
 ];
 
 /// Families of faults, as they are numbered in the plan of what is tested.
@@ -100,6 +115,9 @@ const FAMILIES: &[(&str, &[Fault])] = &[
     ("n5", &[Fault::Mute, Fault::Deaf]),
     ("n6", &[Fault::Loss, Fault::Flap, Fault::Delay]),
     ("n7", &[Fault::ClockJump, Fault::ClockStrobe]),
+    ("n10", &[Fault::SlowDisk]),
+    ("n12", &[Fault::FlipBits, Fault::StaleDisk]),
+    ("n13", &[Fault::LoseDisk]),
     ("n14", &[Fault::Members]),
     ("n16", &[Fault::KillGateway]),
     (
@@ -119,7 +137,9 @@ const FAMILIES: &[(&str, &[Fault])] = &[
             Fault::CutLeaders,
             Fault::Handover,
             Fault::Delay,
+            Fault::SlowDisk,
             Fault::KillMinority,
+            Fault::FlipBits,
         ],
     ),
 ];
@@ -152,7 +172,11 @@ impl Fault {
             | Self::ClockStrobe
             | Self::Members
             | Self::Handover
-            | Self::KillGateway => false,
+            | Self::KillGateway
+            | Self::SlowDisk
+            | Self::FlipBits
+            | Self::StaleDisk
+            | Self::LoseDisk => false,
         }
     }
 }
@@ -213,15 +237,18 @@ impl<'a> Nemesis<'a> {
 
     /// Strikes one fault after the other, with quiet between, until the time is up; each is healed before that.
     pub(crate) async fn torment(&mut self, faults: &[Fault], until: u64) -> anyhow::Result<()> {
+        let mut took_ms = 0_u64;
         for fault in faults.iter().cycle() {
-            let quiet = self.rng.random_range(QUIET_MS);
+            let quiet = self.rng.random_range(QUIET_MS).max(took_ms / 3);
             tokio::time::sleep(Duration::from_millis(quiet)).await;
             let left = until.saturating_sub(self.recorder.now()) / 1_000_000;
             if left < STAYS_MS.start {
                 break;
             }
             let stays = Duration::from_millis(self.rng.random_range(STAYS_MS).min(left));
+            let began = self.recorder.now();
             self.strike(*fault, stays).await?;
+            took_ms = self.recorder.now().saturating_sub(began) / 1_000_000;
         }
         Ok(())
     }
@@ -252,6 +279,10 @@ impl<'a> Nemesis<'a> {
             Fault::ClockStrobe => self.skew(Some(Duration::from_millis(200)), stays).await,
             Fault::Members => self.change_members().await,
             Fault::Handover => self.hand_over(stays).await,
+            Fault::SlowDisk => self.slow_disk(stays).await,
+            Fault::FlipBits => self.flip_bits(stays).await,
+            Fault::StaleDisk => self.stale_disk(stays).await,
+            Fault::LoseDisk => self.lose_disk().await,
         };
         let Bite { targets, bit, evidence } = match bite {
             Ok(bite) => bite,

@@ -39,8 +39,7 @@ pub(super) fn history(events: &[Event]) -> anyhow::Result<String> {
 fn put(text: &mut String, value: &Value) {
     match value {
         Value::Null => text.push_str("nil"),
-        Value::Bool(_) | Value::Number(_) => text.push_str(&value.to_string()),
-        Value::String(_) => text.push_str(&value.to_string()),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => text.push_str(&value.to_string()),
         Value::Array(items) => {
             text.push('[');
             for (place, item) in items.iter().enumerate() {
