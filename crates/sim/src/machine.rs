@@ -169,6 +169,11 @@ impl Machine {
         self.files.set_fault(self.files.ops().saturating_add(soon), Fault::Once);
     }
 
+    /// Whether that operation has not come yet.
+    pub(crate) fn awaits_failure(&self) -> bool {
+        self.log.awaits_failure()
+    }
+
     /// How many operations have changed the log's disk.
     pub(crate) fn log_operations(&self) -> u64 {
         self.log.operations()

@@ -52,7 +52,11 @@ impl Nemesis {
         let operations = |nemesis: &Self| {
             nemesis.cluster.with_machine(id, |machine: &mut Machine| machine.log_operations())
         };
+        let awaits = self.cluster.with_machine(id, |machine| machine.awaits_failure());
         let stopped = host.stopped();
+        if stopped.is_none() && awaits == Some(false) {
+            self.oracle.accuses(format!("node {id} goes on although its disk has failed"));
+        }
         if let Some(reason) = &stopped {
             self.note(format_args!("node {id} stops: {reason}"));
             if !matches!(reason, StopReason::Log(_)) {
