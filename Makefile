@@ -10,7 +10,7 @@ verify:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --workspace --all-targets --features sim/run -- -D warnings
 	cargo test --workspace
-	cargo test --workspace --features sim/run --test seeds
+	cargo test --workspace --features sim/run --test seeds $(SIM_PROFILE)
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
 # Repairs what can be repaired without thinking.

@@ -113,7 +113,7 @@ impl Client {
     }
 
     async fn transfer(&mut self) {
-        let count = self.session.chance.between(1, 4);
+        let count = self.session.chance.between(1, 5);
         let legs: Vec<Leg> = (0..count).map(|_| self.leg()).collect();
         let requests: Vec<Request> =
             legs.into_iter().map(|leg| self.request(accounts::transfer(leg))).collect();

@@ -118,12 +118,11 @@ impl Cluster {
     pub(crate) async fn start(&self, id: u64) -> Result<(), OpenError> {
         let (machine, peers) = {
             let mut places = self.places();
-            // Those who make the cluster are told of one another; whoever joins, of all that there are.
+            // A node is told of all that there are; and those who made the cluster go on being told of one another, for
+            // nobody takes the dead out of a topology.
             let is_first = id <= self.plan.nodes;
             let is_told = |(other, place): &(&u64, &Place)| {
-                **other == id
-                    || (!place.is_gone && !is_first)
-                    || (is_first && **other <= self.plan.nodes)
+                **other == id || !place.is_gone || (is_first && **other <= self.plan.nodes)
             };
             let peers: BTreeSet<u64> = places.iter().filter(is_told).map(|(id, _)| *id).collect();
             let place = places.get_mut(&id).filter(|place| place.host.is_none() && !place.is_gone);

@@ -67,7 +67,7 @@ impl Draw {
             let is_on = has_all || kind == Work::Transfer || chance.happens(600);
             work.insert(kind, if is_on { chance.between(1, 6) } else { 0 });
         }
-        let clients = chance.between(12, 24);
+        let clients = chance.between(20, 40);
         // A group costs as much as it has replicas: large clusters are looked at for a shorter time.
         let cost =
             u64::from(shards).saturating_add(1).saturating_mul(replicas).saturating_add(nodes);

@@ -17,7 +17,7 @@ use crate::reigns::Reigns;
 use crate::trace::Trace;
 
 /// Small sizes, so that segments, checkpoints and purges come often.
-const SEGMENT_BYTES: u64 = 64 << 10;
+pub(crate) const SEGMENT_BYTES: u64 = 64 << 10;
 const CHECKPOINT_BYTES: u64 = 24 << 10;
 const LOG_HELD_BYTES: u64 = 256 << 10;
 

@@ -1,20 +1,23 @@
 //! A whole cluster in one thread, from one seed.
 //!
 //! Consensus, shards, relays and ledgers are the code that runs in production. The network, the disks and the clocks are
-//! simulated (`consensus::simulated`), and the actors' part is played by a loop (`driver.rs`). A run has two phases: one of
-//! faults, drawn from the seed, and one without, in which everything has to finish. Then the invariants are looked at,
-//! each of them in a file of its own.
+//! simulated (`consensus::simulated`), and the actors' part is played by a loop (`driver.rs`). A seed draws how large the
+//! cluster is, what is done in it and what goes wrong (`draw.rs`). A run has two phases: one of faults, and one without, in
+//! which everything has to finish. Then the invariants are looked at, each of them in a file of its own.
 //!
 //! ```text
-//! client ─▶ driver (in place of an actor) ─▶ Office ─▶ Replica ─▶ openraft ─▶ log ─▶ SimDisk
-//!    │             ▲                                      │
-//!    ▼             └────────── letters ◀── SimNetwork ◀───┘        weather, nemesis: what goes wrong
-//!  oracle: what was promised
+//! client ─▶ session ─▶ driver (in place of an actor) ─▶ Office ─▶ Replica ─▶ openraft ─▶ log ─▶ SimDisk
+//!    │                    ▲                               │                          checkpoints ─▶ SimFiles
+//!    │                    └────────── letters ◀── SimNetwork ◀───┘
+//!    ▼
+//! oracle: what was promised ─▶ effects: what that comes to ─▶ invariants     nemesis: what goes wrong
+//!                                                                            operator: who replaces what is dead
 //! ```
 //!
 //! - **Invariant:** the same seed gives the same trace, in any process: nothing here asks a clock, a map without order or
 //!   another source of chance.
-//! - **Invariant:** a fault counts only when it bit: a message lost, a lane broken, bytes gone.
+//! - **Invariant:** a fault counts only when it bit: a message lost, a lane broken, bytes gone, a node that stopped.
+//! - **Invariant:** no harm is done that the cluster does not promise to bear; `nemesis/mod.rs` says what that is.
 #![cfg(feature = "run")]
 
 mod accounts;

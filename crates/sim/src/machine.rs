@@ -1,11 +1,12 @@
 //! A simulated machine: its disks, which survive the process that uses them, and its clocks.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use consensus::log::sim_disk::{Keep, Operation};
-use consensus::log::{LogWriter, SimDisk, Wal, WriterOptions};
+use consensus::log::{DiskId, LogError, LogWriter, Options, SimDisk, Wal, WriterOptions};
 use consensus::simulated::{self, SimNetwork};
 use consensus::store::{Fault, FileStore, Lost, SimFiles};
 use consensus::{Ground, NodeConfig, Offload, OpenError, Reading, TimeSource};
@@ -98,6 +99,16 @@ pub(crate) struct DiskCopy {
     files: SimFiles,
 }
 
+impl DiskCopy {
+    /// The last entry of each group that is on it. Not what a node says it has: that may be on its way to the disk.
+    pub(crate) fn last_entries(&self, options: Options) -> Result<BTreeMap<u32, u64>, LogError> {
+        let (wal, _) = Wal::open(self.log.fork(0).kill(), options, DiskId::default())?;
+        let (log, _writer) = LogWriter::inline(wal, WriterOptions::default());
+        let last = |group: u32| Some((group, log.group(group).last_index()?));
+        Ok(log.groups().into_iter().filter_map(last).collect())
+    }
+}
+
 impl Machine {
     /// A new one.
     pub(crate) fn new(mut chance: Chance) -> Self {
@@ -167,6 +178,11 @@ impl Machine {
     pub(crate) fn fail_files(&mut self) {
         let soon = usize::try_from(self.chance.below(24)).unwrap_or(0);
         self.files.set_fault(self.files.ops().saturating_add(soon), Fault::Once);
+    }
+
+    /// Whether that operation has not come yet.
+    pub(crate) fn awaits_failure(&self) -> bool {
+        self.log.awaits_failure()
     }
 
     /// How many operations have changed the log's disk.

@@ -66,7 +66,9 @@ async fn live(seed: u64, draw: Draw, prints: bool) -> Report {
     if finished && simulated::timeout(LIVENESS, first.ask_again()).await.is_none() {
         oracle.accuses("liveness: what is known is not told again".to_owned());
     }
-    rest(&cluster, &oracle, &operator).await;
+    if finished {
+        rest(&cluster, &oracle, &operator).await;
+    }
 
     let statements = statements(&cluster, &accounts).await;
     let effects = Effects::of(&oracle.promises(), &accounts, cluster.plan.shards);

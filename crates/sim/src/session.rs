@@ -19,6 +19,7 @@ use wire::{Failure, Reply};
 use crate::chance::Chance;
 use crate::cluster::Cluster;
 use crate::driver::Ask;
+use crate::invariants::is_ahead;
 use crate::oracle::Oracle;
 
 /// How long a client waits for an answer before it asks again.
@@ -121,6 +122,11 @@ impl Session {
             match reply {
                 Reply::Answer(answer) => {
                     self.oracle.heard(request, answer.outcome, answer.replayed);
+                    if let Ok(posted) = answer.outcome
+                        && is_ahead(&self.cluster, posted.at)
+                    {
+                        self.oracle.accuses(format!("A7: {posted:?}, and no clock is there yet"));
+                    }
                     let outcome = if answer.outcome.is_ok() { "posted" } else { "rejected" };
                     let (key, replayed) = (request.key.to_u128(), answer.replayed);
                     let (trace, number) = (&self.cluster.plan.trace, self.number);

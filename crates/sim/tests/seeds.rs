@@ -1,7 +1,7 @@
 //! Seeds that must hold: some of them new to nobody, and every one that ever failed.
 
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sim::{Draw, Report, Summary, run};
 
@@ -17,17 +17,18 @@ const FAILED_ONCE: &str = include_str!("failed-once.txt");
 /// Runs seeds on all processors: a run is one thread's.
 fn run_all(runs: &[(u64, Draw)]) -> Vec<Report> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicU64::new(0);
+    let next = AtomicUsize::new(0);
     let work = || {
         let mine = std::iter::from_fn(|| {
-            let at = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap();
+            let at = next.fetch_add(1, Ordering::Relaxed);
             runs.get(at).map(|(seed, draw)| run(*seed, draw, false))
         });
         mine.collect::<Vec<_>>()
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+        let ended = workers.into_iter().map(|worker| worker.join().expect("a run panics nowhere"));
+        ended.flatten().collect()
     })
 }
 

@@ -130,6 +130,12 @@ impl SimDisk {
         self.lock().fail_next = Some(operation);
     }
 
+    /// Whether an operation that is to fail has not come yet.
+    #[must_use]
+    pub fn awaits_failure(&self) -> bool {
+        self.lock().fail_next.is_some()
+    }
+
     /// Takes the power away now.
     pub fn power_off(&self) {
         self.lock().is_on = false;

@@ -20,6 +20,8 @@ use crate::cluster::Cluster;
 use crate::effects::Effects;
 use crate::oracle::Oracle;
 
+pub(crate) use a7_time::is_ahead;
+
 /// Who is to keep each group.
 pub(crate) type Keepers = BTreeMap<u16, BTreeSet<u64>>;
 

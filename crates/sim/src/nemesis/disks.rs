@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consensus::log::sim_disk::Operation;
-use consensus::{OpenError, StopReason, simulated};
+use consensus::{OpenError, Replica, StopReason, simulated};
 use tokio::sync::OwnedMutexGuard;
 
 use super::Nemesis;
 use crate::faults::Fault;
+use crate::host::SEGMENT_BYTES;
 use crate::machine::Machine;
 
 /// How long a node may take to meet a fault that waits for its next write.
@@ -52,7 +53,11 @@ impl Nemesis {
         let operations = |nemesis: &Self| {
             nemesis.cluster.with_machine(id, |machine: &mut Machine| machine.log_operations())
         };
+        let awaits = self.cluster.with_machine(id, |machine| machine.awaits_failure());
         let stopped = host.stopped();
+        if stopped.is_none() && awaits == Some(false) {
+            self.oracle.accuses(format!("node {id} goes on although its disk has failed"));
+        }
         if let Some(reason) = &stopped {
             self.note(format_args!("node {id} stops: {reason}"));
             if !matches!(reason, StopReason::Log(_)) {
@@ -182,14 +187,23 @@ impl Nemesis {
     /// A disk comes back as it was some time ago: its node has forgotten what it promised, and is told so.
     pub(super) async fn take_back_disk(&mut self) {
         let Some((id, _peace)) = self.peaceful_victim().await else { return };
-        let copy = self.cluster.with_machine(id, Machine::copy);
-        let before = self.last_entries(id);
-        let (Some(copy), Some(before)) = (copy, before) else { return };
+        let Some(copy) = self.cluster.with_machine(id, Machine::copy) else { return };
+        let options =
+            consensus::log::Options { segment_bytes: SEGMENT_BYTES, cache_bytes: SEGMENT_BYTES };
+        let before = match copy.last_entries(options) {
+            Ok(before) => before,
+            Err(error) => {
+                let what = format!("a copy of the log of node {id} does not open: {error}");
+                return self.oracle.accuses(what);
+            }
+        };
         let long = self.chance.time(300, 1_200);
         simulated::sleep(long).await;
         let Some(after) = self.last_entries(id) else { return };
         simulated::sleep(PEACE_MIN).await;
-        if !after.iter().any(|(shard, last)| before.get(shard).is_some_and(|was| was < last)) {
+        // What it had then, it has acknowledged by now; a group that the copy lacks has gone all the more.
+        let was = |group: &u32| before.get(group).copied().unwrap_or(0);
+        if !after.iter().any(|(group, last)| was(group) < *last) {
             return;
         }
         self.crash(id, false);
@@ -272,9 +286,12 @@ impl Nemesis {
     }
 
     /// The last entry that a node has of each group.
-    fn last_entries(&self, id: u64) -> Option<BTreeMap<u16, Option<u64>>> {
+    fn last_entries(&self, id: u64) -> Option<BTreeMap<u32, u64>> {
         let replicas = self.cluster.host(id)?.node.replicas();
-        Some(replicas.iter().map(|replica| (replica.shard(), replica.status().last_log)).collect())
+        let last = |replica: &Arc<Replica>| {
+            (replica.shard().into(), replica.status().last_log.unwrap_or(0))
+        };
+        Some(replicas.iter().map(last).collect())
     }
 
     /// Starts a node on a harmed disk, once every group that it kept has a leader again, and sees what becomes of it.

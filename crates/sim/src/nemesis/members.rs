@@ -11,6 +11,9 @@ use crate::faults::Fault;
 /// The most nodes that there are at the same time.
 const NODES_MAX: usize = 9;
 
+/// Shards that are handed over one after the other.
+const HANDED_MAX: u64 = 4;
+
 /// How long a hand-over may take before nobody waits for it.
 const LEAD_MAX: Duration = Duration::from_secs(2);
 
@@ -70,22 +73,24 @@ impl Nemesis {
         }
     }
 
-    /// A leader is asked to hand over to another voter.
+    /// Some leaders are asked to hand over to another voter each.
     pub(super) async fn hand_over(&mut self) {
         let shards: Vec<u16> = self.cluster.plan.shards.groups().collect();
-        let shard = self.chance.pick(&shards).unwrap_or(0);
-        let Some((host, replica)) = self.cluster.leader(shard) else { return };
-        let voters = replica.status().voters;
-        let Some(node) = self.chance.pick(&voters).filter(|node| *node != host.node.id()) else {
-            return;
-        };
-        let keeper = Arc::clone(&host.node);
-        let asking =
-            host.life.live(async move { keeper.change(shard, Change::Lead { node }).await });
-        let changed = simulated::timeout(LEAD_MAX, asking).await;
-        self.note(format_args!("shard {shard} is handed to node {node}: {changed:?}"));
-        if matches!(changed, Some(Ok(changed)) if changed.is_new) {
-            self.bites.bit(Fault::Lead);
+        for _ in 0..self.chance.between(1, HANDED_MAX) {
+            let shard = self.chance.pick(&shards).unwrap_or(0);
+            let Some((host, replica)) = self.cluster.leader(shard) else { continue };
+            let leader = host.node.id();
+            let others: Vec<u64> =
+                replica.status().voters.into_iter().filter(|node| *node != leader).collect();
+            let Some(node) = self.chance.pick(&others) else { continue };
+            let keeper = Arc::clone(&host.node);
+            let asking =
+                host.life.live(async move { keeper.change(shard, Change::Lead { node }).await });
+            let changed = simulated::timeout(LEAD_MAX, asking).await;
+            self.note(format_args!("shard {shard} is handed to node {node}: {changed:?}"));
+            if matches!(changed, Some(Ok(changed)) if changed.is_new) {
+                self.bites.bit(Fault::Lead);
+            }
         }
     }
 }
