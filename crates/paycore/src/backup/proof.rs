@@ -242,6 +242,8 @@ impl From<StoreError> for Wrong {
             | StoreError::Superseded
             | StoreError::Busy { .. }
             | StoreError::Stopped
+            | StoreError::GivenUp
+            | StoreError::Behind { .. }
             | StoreError::Rebuild { .. } => None,
         };
         Self { path, what: error.to_string() }

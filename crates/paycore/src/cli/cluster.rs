@@ -348,7 +348,13 @@ fn offline(command: &Command, invocation: &Invocation) -> Result<(), Failure> {
         | Command::Rebalance { .. }
         | Command::Drain { .. }
         | Command::Undrain { .. }
+        | Command::ReplaceNode { .. }
+        | Command::Restart { .. }
+        | Command::Upgrade { .. }
+        | Command::RaiseLevel { .. }
         | Command::RemoveNode { .. } => Err(Failure::internal("it needs a cluster")),
+        #[cfg(next_level)]
+        Command::ExtendHold { .. } => Err(Failure::internal("it needs a cluster")),
     }
 }
 

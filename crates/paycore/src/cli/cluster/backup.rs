@@ -184,6 +184,8 @@ fn not_written(folder: &Path, error: &StoreError) -> Failure {
         | StoreError::Superseded
         | StoreError::Busy { .. }
         | StoreError::Stopped
+        | StoreError::GivenUp
+        | StoreError::Behind { .. }
         | StoreError::Rebuild { .. } => Failure::new(crate::exit::IO, what),
     }
 }
