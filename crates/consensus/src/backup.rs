@@ -26,6 +26,7 @@ use crate::store::{PagesFacts, VolumeFacts};
 
 pub use folder::{Folder, FolderFile, FolderWriter};
 pub use image::StateImage;
+pub(crate) use restore::is_unfinished;
 pub use restore::{Birth, RestoreError, Restored, restore_node};
 
 /// Part of a group's state on its way into a folder. They come in this order.

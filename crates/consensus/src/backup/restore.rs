@@ -5,8 +5,8 @@
 //! cluster are given: so every node knows the others' directories before any of them has started, and whoever comes with
 //! another, a node of the old cluster or of another restoration, is turned away.
 //!
-//! The log is written last. Without it, or with half of what was to be there, the directory is refused at the start, or
-//! the others turn its node away.
+//! While a directory is being made, a file in it says so, and no node starts from it: half of a node would take itself for
+//! a new one.
 //!
 //! The meta group's directory is brought up to what is so now: nodes of the old cluster are retired, the new ones stand
 //! there with their directories, and who keeps what is as the topology says. Shards hear of it as of any other change.
@@ -32,6 +32,9 @@ use crate::register::Register;
 use crate::roster::{Known, Roster};
 use crate::state::Frozen;
 use crate::store::{Checkpoints, Files, RealFiles, SledStore, StoreError};
+
+/// Says that a directory is only half made.
+const UNFINISHED_NAME: &str = "RESTORING";
 
 /// What one restored cluster has in common, and no other cluster has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +99,9 @@ pub fn restore_node(
         return Err(RestoreError::NotEmpty(dir.clone()));
     }
     RealFiles.create_dir(dir)?;
+    let unfinished = dir.join(UNFINISHED_NAME);
+    RealFiles.create(&unfinished)?.sync()?;
+    RealFiles.sync_dir(dir)?;
     let beginning = Beginning { config, birth, folders };
     let mut restored = Vec::new();
     for (group, folder) in (0..).zip(folders) {
@@ -106,10 +112,17 @@ pub fn restore_node(
     beginning.keep_roster()?;
     beginning.begin_log(&restored)?;
     RealFiles.sync_dir(dir)?;
+    RealFiles.remove(&unfinished)?;
+    RealFiles.sync_dir(dir)?;
     if let Some(above) = dir.parent().filter(|above| !above.as_os_str().is_empty()) {
         RealFiles.sync_dir(above)?;
     }
     Ok(restored)
+}
+
+/// Whether somebody has begun to make a data directory from a backup, and has not finished.
+pub(crate) fn is_unfinished(data_dir: &Path) -> bool {
+    data_dir.join(UNFINISHED_NAME).exists()
 }
 
 /// What all groups of the new cluster begin with.

@@ -182,13 +182,11 @@ async fn a_node_starts_from_what_was_restored_and_knows_whom_it_belongs_with() {
         Err(RestoreError::NotEmpty(dir)) if dir == data
     ));
 
-    // What was begun and not finished has no log: it is refused.
-    let log = data.join("log");
-    std::fs::rename(&log, home.path().join("log")).unwrap();
+    // What was begun and not finished says so, and is refused.
+    std::fs::write(data.join("RESTORING"), "").unwrap();
     let refused = Node::open(config.clone()).await.err();
-    assert!(matches!(refused, Some(OpenError::LogMissing { .. })), "{refused:?}");
-    std::fs::remove_dir_all(&log).unwrap();
-    std::fs::rename(home.path().join("log"), &log).unwrap();
+    assert!(matches!(refused, Some(OpenError::HalfRestored)), "{refused:?}");
+    std::fs::remove_file(data.join("RESTORING")).unwrap();
 
     let node = Node::open(config).await.unwrap();
     assert_eq!(node.disk(), birth.disk(1));

@@ -10,6 +10,7 @@ use rand::RngExt;
 use tokio::sync::{Semaphore, watch};
 
 use super::{Node, Site};
+use crate::backup::is_unfinished;
 use crate::checkpoint::{self, Mark};
 use crate::clock::{Clock, ClusterClock, SystemClocks, TimeSource};
 use crate::config::{NodeConfig, StoreKind};
@@ -36,6 +37,9 @@ pub enum OpenError {
     /// The configuration does not name this node among the peers. Compare it with the topology.
     #[error("node {0} is not among its peers")]
     NotAPeer(u64),
+    /// The data directory was to be made from a backup, and that was never finished. Empty it, and restore it again.
+    #[error("the restoration of the data directory was not finished")]
+    HalfRestored,
     /// The data directory cannot be used: another process has it, or the system refuses. Look at the message.
     #[error("the data directory: {0}")]
     Disk(#[from] io::Error),
@@ -206,6 +210,9 @@ impl Node {
 
 /// The real disk of a real machine.
 pub(super) fn ground(config: &NodeConfig, offload: Offload) -> Result<Ground, OpenError> {
+    if is_unfinished(&config.data_dir) {
+        return Err(OpenError::HalfRestored);
+    }
     let disk = RealDisk::new(config.data_dir.join("log"))?;
     let (wal, recovered) = Wal::open(disk, config.log, rand::rng().random())?;
     let Recovered { disk_id, is_new, cut, frames, bytes, .. } = recovered;
