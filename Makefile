@@ -20,7 +20,8 @@ loom:
 
 # The binaries with failpoints and planted bugs, beside the ordinary ones.
 planted:
-	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/.ci/planted cargo build --workspace --features sim/run --bin paycore --bin sim
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/.ci/planted cargo build --workspace --bin paycore
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/.ci/planted cargo build --workspace --features sim/run --bin sim
 	mkdir -p target/planted
 	cp target/debug/paycore target/debug/sim target/planted/
 
