@@ -22,7 +22,8 @@ loom:
 
 # The binaries with failpoints and planted bugs, beside the ordinary ones.
 planted:
-	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/.ci/planted cargo build --workspace --features sim/run --bin paycore --bin sim $(SIM_PROFILE)
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/.ci/planted cargo build --workspace --bin paycore
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/.ci/planted cargo build --workspace --features sim/run --bin sim $(SIM_PROFILE)
 	mkdir -p target/planted
 	cp target/debug/paycore target/debug/sim target/planted/
 

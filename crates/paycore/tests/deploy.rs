@@ -235,6 +235,7 @@ fn compose_runs_what_there_is() {
         let probe = service["healthcheck"]["test"][3].as_str().unwrap();
         assert!(probe.contains(&format!("/dev/tcp/{}", admin.replace(':', "/"))), "{probe}");
         assert!(service["stop_grace_period"] == "40s", "longer than the process needs");
+        assert_eq!(service["restart"], "unless-stopped", "who ends for a restart is started");
     }
 }
 
@@ -259,6 +260,10 @@ fn units_start_what_there_is_and_systemd_accepts_them() {
         if unit.starts_with("paycore-node") {
             let state = format!("/var/lib/{}", value("StateDirectory").replace("%i", "1"));
             assert!(start.contains(&state), "{unit}: it writes where it may: {state}");
+            // A node that an operator restarts ends with 75.
+            let never =
+                value("RestartPreventExitStatus").split_whitespace().any(|code| code == "75");
+            assert_eq!((value("Restart"), never), ("on-failure", false), "{unit}");
         }
         let here = dir.path().join(unit.replace('@', "@1"));
         std::fs::write(&here, file.replace("/usr/bin/paycore", BINARY)).unwrap();

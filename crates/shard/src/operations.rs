@@ -99,6 +99,8 @@ impl ClusterDoor for Operations {
         let overview = self.node.overview().await;
         let replicas = self.node.replicas();
         let mut status = node_status(overview);
+        // Who has left for good is nobody's peer, whatever this node was told when it began.
+        status.peers.retain(|peer| !self.registrar.is_retired(peer.node_id));
         status.is_started = self.node.has_started();
         status.shards = self.shards.count().into();
         status.level = self.registrar.level();

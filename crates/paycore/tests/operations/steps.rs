@@ -134,7 +134,7 @@ impl Walk {
             Deed::Remove => {
                 let node = self.any();
                 operate(&self.cluster, &format!("remove-node {node}"));
-                assert!(self.cluster.stop_node(node).success());
+                assert!(self.cluster.retire_node(node).success());
                 self.nodes.remove(&node);
             }
             Deed::Replace => {
@@ -143,6 +143,7 @@ impl Walk {
                 self.nodes.remove(&node);
                 let (heir, address) = self.newcomer();
                 operate(&self.cluster, &format!("replace-node {node} {heir} {address}"));
+                self.cluster.forget_node(node);
             }
             Deed::Restart => {
                 let node = self.any();

@@ -304,11 +304,17 @@ impl Cluster {
         self.stop_node(id)
     }
 
-    /// Has the topology name a node no more that was added and is dead.
+    /// Has the topology name a node no more that has left or is dead.
     pub(crate) fn forget_node(&mut self, id: u64) {
         let address = self.addresses.remove(&id).unwrap();
         let text = std::fs::read_to_string(&self.topology).unwrap();
-        std::fs::write(&self.topology, text.replace(&named(id, &address), "")).unwrap();
+        let is_its = |table: &&str| {
+            table.starts_with("nodes]]") && table.contains(&format!("grpc = \"{address}\""))
+        };
+        let others = text.split("[[").filter(|table| !is_its(table));
+        let others: Vec<&str> = others.collect();
+        assert_eq!(others.len() + 1, text.split("[[").count(), "one node is named no more");
+        std::fs::write(&self.topology, others.join("[[")).unwrap();
     }
 
     /// The topology's file.

@@ -52,17 +52,15 @@ struct Begun {
 
 impl Roll {
     fn is_due(&self, status: &NodeStatus, asked_at: SystemTime) -> bool {
-        match self.due {
-            Due::Below(level) => status.level_max < level,
-            Due::Since(since) => {
-                let up = Duration::from_millis(status.up_ms);
-                asked_at.checked_sub(up).is_none_or(|began| began < SystemTime::from(since))
+        let is_meant = self.nodes.is_empty() || self.nodes.contains(&status.node_id);
+        is_meant
+            && match self.due {
+                Due::Below(level) => status.level_max < level,
+                Due::Since(since) => {
+                    let up = Duration::from_millis(status.up_ms);
+                    asked_at.checked_sub(up).is_none_or(|began| began < SystemTime::from(since))
+                }
             }
-        }
-    }
-
-    fn means(&self, node: u64) -> bool {
-        self.nodes.is_empty() || self.nodes.contains(&node)
     }
 }
 
@@ -123,8 +121,9 @@ impl Operator {
         }
         let answer =
             view.nodes.iter().filter_map(|(node, seen)| Some((*node, seen.status.as_ref()?)));
-        let due = answer.filter(|(node, status)| {
-            status.is_restarting || (roll.means(*node) && roll.is_due(status, asked_at))
+        let due = answer.filter(|(_, status)| {
+            // A restart that was begun is ended, whoever is meant.
+            status.is_restarting || roll.is_due(status, asked_at)
         });
         let mut due: Vec<(bool, u64)> =
             due.map(|(node, status)| (!status.is_restarting, node)).collect();
