@@ -247,7 +247,7 @@ fn strike(data: &Path, (which, damage): (Which, Damage), old: &Path, dice: &mut 
         match damage {
             Damage::Flip => flip(&file, at),
             Damage::Cut => {
-                std::fs::File::options().write(true).open(&file).unwrap().set_len(at).unwrap()
+                std::fs::File::options().write(true).open(&file).unwrap().set_len(at).unwrap();
             }
             Damage::Gone => std::fs::remove_file(&file).unwrap(),
             Damage::Old => unreachable!("only of a whole shard"),
@@ -270,15 +270,15 @@ fn frame(data: &Path, which: Which, dice: &mut Dice) -> (PathBuf, std::ops::Rang
     .unwrap();
     let last = frames.pop().unwrap();
     let (newest, first) = (last.0.clone(), frames[0].0.clone());
-    let chosen = match which {
-        Which::LastFrame => vec![last],
-        Which::EarlyFrame => {
-            let of_newest: Vec<_> =
-                frames.iter().filter(|(file, _)| *file == newest).cloned().collect();
-            if of_newest.is_empty() { frames } else { of_newest }
-        }
+    let of_newest = |(file, _): &(String, _)| *file == newest;
+    let chosen = if which == Which::LastFrame {
+        vec![last]
+    } else if which == Which::OldSegment {
         // A missing segment in front of the rest is one that was let go: so it is one in the middle.
-        _ => frames.into_iter().filter(|(file, _)| *file != newest && *file != first).collect(),
+        frames.into_iter().filter(|frame| !of_newest(frame) && frame.0 != first).collect()
+    } else {
+        let early: Vec<_> = frames.iter().filter(|frame| of_newest(frame)).cloned().collect();
+        if early.is_empty() { frames } else { early }
     };
     let (file, live) = chosen[dice.below(chosen.len() as u64) as usize].clone();
     (log.join(file), live)
@@ -393,14 +393,13 @@ fn what_rots_while_a_node_runs_is_found_by_the_scrubber() {
         let data = cluster.data(victim);
         let kept = cluster.home.path().join(format!("kept-{victim}"));
         copy(&data, &kept);
-        let place = match which {
+        let place = if which == Which::BothGenerations {
             // The older one: nothing but the scrubber would ever look at it.
-            Which::BothGenerations => {
-                let (file, live) = file_of(&generations(&data.join("shard-00"))[0], &mut dice);
-                flip(&file, live.start + dice.below(live.end - live.start));
-                format!("{}+0", file.display())
-            }
-            _ => strike(&data, (which, Damage::Flip), &kept, &mut dice),
+            let (file, live) = file_of(&generations(&data.join("shard-00"))[0], &mut dice);
+            flip(&file, live.start + dice.below(live.end - live.start));
+            format!("{}+0", file.display())
+        } else {
+            strike(&data, (which, Damage::Flip), &kept, &mut dice)
         };
         let code = cluster.end_of(victim).code();
         let said = cluster.log_of(&format!("n{victim}"));
@@ -516,5 +515,5 @@ fn resident_bytes(cluster: &Cluster, node: u64) -> u64 {
     let (_, page) = cluster.ask(&format!("n{node}"), "/metrics").unwrap();
     let line =
         page.lines().find_map(|line| line.strip_prefix("paycore_process_resident_memory_bytes "));
-    line.unwrap_or_else(|| panic!("{page}")).parse::<f64>().unwrap() as u64
+    line.unwrap_or_else(|| panic!("{page}")).parse().unwrap()
 }
