@@ -364,9 +364,9 @@ mod tests {
             };
             copies += 1;
             changed += u32::from(*before != call);
-            let payer = |call: &Call| match call {
-                Call::Transfer { from, .. } => from.clone(),
-                other => panic!("{other:?}"),
+            let payer = |call: &Call| {
+                let Call::Transfer { from, .. } = call else { panic!("{call:?}") };
+                from.clone()
             };
             assert_eq!(payer(before), payer(&call));
         }

@@ -145,7 +145,8 @@ fn start(
         let topology = topology.clone();
         let ports = Ports { admin: spec.admin.clone(), ..Ports::default() };
         let (joins, hands_over, files) = (false, false, None);
-        let plan = node::Plan { topology, id: spec.id, data, ports, joins, hands_over, files };
+        let (id, listen) = (spec.id, None);
+        let plan = node::Plan { topology, id, listen, data, ports, joins, hands_over, files };
         let asked = asked(stopping.clone());
         let thread = name(&format!("n{}", spec.id)).spawn(move || {
             actix::System::new().block_on(node::serve(plan, Supervisor::none(), asked))

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Verdict;
-use crate::history::{Call, End, History, LineKind, Op};
+use crate::history::{Call, End, History, LineKind, Op, Refusal};
 
 /// What became of a key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,8 +85,9 @@ fn settle<'a>(id: &str, ops: &[&'a Op], verdict: &mut Verdict) -> Option<Settled
 fn look_up(history: &History, keys: &BTreeMap<&str, Vec<&Op>>, verdict: &mut Verdict) {
     for op in &history.ops {
         let Call::Lookup { id } = &op.call else { continue };
-        let hope = keys.get(id.as_str()).into_iter().flatten();
-        let nothing = hope.clone().all(|op| matches!(op.end, End::Fail(..)));
+        let mut callers = keys.get(id.as_str()).into_iter().flatten();
+        let nothing =
+            callers.all(|op| matches!(op.end, End::Fail(Refusal { rejected: false, .. }, _)));
         let (done, rejected) = (op.done().is_some(), op.rejection().is_some());
         verdict.expect(!(nothing && (done || rejected)), || {
             format!(

@@ -39,6 +39,12 @@ const SOUND: &[(&str, Tell)] = &[
         story.unanswered("t2", "a", "b", 5);
         story.refused(("t2", "a", "b", 5), "account_frozen");
     }),
+    ("a copy of a refused one, of which nothing was done", |story| {
+        story.refused(("t1", "a", "b", 300), "insufficient");
+        story.not_done("t1", "a", "b", 300);
+        story.lookup_refused("t1", "insufficient");
+        story.not_done("t2", "a", "b", 5);
+    }),
     ("a read while a transfer is under way", |story| {
         let transfer = story.begin_transfer("t1", "a", "b", 30);
         story.read("a");
@@ -147,6 +153,14 @@ const MISTAKES: &[Mistake] = &[
             story.not_done("t1", "a", "b", 5);
             let transfer = story.move_money("a", "b", 5);
             story.lookup("t1", &transfer);
+        },
+    },
+    Mistake {
+        checker: "once",
+        name: "nothing was done, they heard, and it was refused",
+        tell: |story| {
+            story.not_done("t1", "a", "b", 300);
+            story.lookup_refused("t1", "insufficient");
         },
     },
     Mistake {

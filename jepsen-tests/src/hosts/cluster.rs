@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use serde::Deserialize;
 use super::Role;
 use super::net::{Net, ip};
 use super::process::Process;
+use super::proxy::Proxies;
+use super::wires::Wires;
 
 /// How long a cluster may take until every shard is led.
 const READY_MAX: Duration = Duration::from_secs(120);
@@ -90,7 +92,10 @@ pub(crate) struct ReplicaStatus {
 #[derive(Debug)]
 pub(crate) struct Cluster {
     plan: Plan,
-    addresses: RefCell<BTreeMap<Role, String>>,
+    wires: Wires,
+    addresses: BTreeMap<Role, String>,
+    /// Where nodes listen whom others reach through a proxy.
+    behind: BTreeMap<Role, SocketAddr>,
     processes: RefCell<BTreeMap<Role, Process>>,
 }
 
@@ -105,26 +110,17 @@ impl Cluster {
         let last = plan.nodes.saturating_add(spare);
         let nodes = (1..=last).map(Role::Node);
         let roles: Vec<Role> = nodes.chain((1..=plan.gateways).map(Role::Gateway)).collect();
-        let mut addresses = BTreeMap::new();
-        let mut sockets = Vec::new();
-        for role in &roles {
-            let address = match &plan.net {
-                Some(net) => {
-                    net.join(*role)?;
-                    format!("{}:7100", ip(*role))
-                }
-                None => {
-                    let socket = TcpListener::bind("127.0.0.1:0")?;
-                    let address = socket.local_addr()?.to_string();
-                    sockets.push(socket);
-                    address
-                }
-            };
-            addresses.insert(*role, address);
-        }
-        drop(sockets);
+        let (wires, addresses, behind) = match &plan.net {
+            Some(net) => {
+                roles.iter().try_for_each(|role| net.join(*role))?;
+                let address = |role: &Role| (*role, format!("{}:7100", ip(*role)));
+                let addresses = roles.iter().map(address).collect();
+                (Wires::Net(net.clone()), addresses, BTreeMap::new())
+            }
+            None => on_loopback(&roles)?,
+        };
         let processes = RefCell::default();
-        let cluster = Self { plan, addresses: RefCell::new(addresses), processes };
+        let cluster = Self { plan, wires, addresses, behind, processes };
         let first: Vec<u64> = (1..=cluster.plan.nodes).collect();
         cluster.write_topology(&(1..=last).collect::<Vec<_>>())?;
         if cluster.plan.net.is_some() {
@@ -146,7 +142,7 @@ impl Cluster {
 
     /// Names these nodes, and all gateways.
     pub(crate) fn write_topology(&self, nodes: &[u64]) -> anyhow::Result<()> {
-        let addresses = self.addresses.borrow();
+        let addresses = &self.addresses;
         let mut text = format!("name = \"jepsen\"\nshards = {}\n", self.plan.shards);
         for id in nodes {
             let address = addresses.get(&Role::Node(*id)).context("a node has an address")?;
@@ -181,6 +177,9 @@ impl Cluster {
                 words.extend(["--id".to_owned(), id.to_string()]);
                 words.extend(["--data".to_owned(), text(&self.data(id))]);
                 words.extend((id > self.plan.nodes).then(|| "--join".to_owned()));
+                if let Some(behind) = self.behind.get(&role) {
+                    words.extend(["--listen".to_owned(), behind.to_string()]);
+                }
             }
             Role::Gateway(number) => {
                 words.extend(["gateway".to_owned(), "--topology".to_owned(), topology]);
@@ -245,7 +244,7 @@ impl Cluster {
 
     /// Where a process listens.
     pub(crate) fn address(&self, role: Role) -> Option<String> {
-        self.addresses.borrow().get(&role).cloned()
+        self.addresses.get(&role).cloned()
     }
 
     /// Does something to a process.
@@ -255,7 +254,17 @@ impl Cluster {
         change: impl FnOnce(&mut Process) -> T,
     ) -> anyhow::Result<T> {
         let mut processes = self.processes.borrow_mut();
-        Ok(change(processes.get_mut(&role).with_context(|| format!("there is no {role}"))?))
+        let process = processes.get_mut(&role).with_context(|| format!("there is no {role}"))?;
+        let changed = change(process);
+        if let (Wires::Proxies(proxies), Some(pid)) = (&self.wires, process.pid()) {
+            proxies.know(role, pid);
+        }
+        Ok(changed)
+    }
+
+    /// What joins the processes.
+    pub(crate) const fn wires(&self) -> &Wires {
+        &self.wires
     }
 
     /// A client of a gateway; it connects when it is first used, and again whenever that broke.
@@ -353,6 +362,34 @@ impl Cluster {
     pub(crate) fn clock_file(&self, role: Role) -> PathBuf {
         self.plan.dir.join(format!("{role}.clock"))
     }
+}
+
+/// What joins the processes, where others reach each, and where those listen that are reached through a proxy.
+type Places = (Wires, BTreeMap<Role, String>, BTreeMap<Role, SocketAddr>);
+
+/// Ports of this machine for everybody; a proxy before every node. Somebody else may take one before we do; then the
+/// process that was to have it says so.
+fn on_loopback(roles: &[Role]) -> anyhow::Result<Places> {
+    let proxies = Proxies::new();
+    let (mut addresses, mut behind) = (BTreeMap::new(), BTreeMap::new());
+    let mut sockets = Vec::new();
+    for role in roles {
+        let socket = TcpListener::bind("127.0.0.1:0")?;
+        let address = socket.local_addr()?;
+        match role {
+            Role::Node(_) => {
+                let door = TcpListener::bind("127.0.0.1:0")?;
+                addresses.insert(*role, door.local_addr()?.to_string());
+                proxies.stand_before(*role, door, address)?;
+                behind.insert(*role, address);
+            }
+            Role::Gateway(_) => {
+                addresses.insert(*role, address.to_string());
+            }
+        }
+        sockets.push(socket);
+    }
+    Ok((Wires::Proxies(proxies), addresses, behind))
 }
 
 fn text(path: &Path) -> String {

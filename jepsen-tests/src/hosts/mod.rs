@@ -4,7 +4,9 @@
 pub(crate) mod cluster;
 pub(crate) mod net;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod shell;
+pub(crate) mod wires;
 
 use std::fmt;
 

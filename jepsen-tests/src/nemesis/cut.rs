@@ -1,4 +1,5 @@
-//! Trouble in the net: who does not hear whom. Proof: packets that rules dropped, counted by the kernel.
+//! Trouble in the net: who does not hear whom. Proof: packets that rules dropped, counted by the kernel; or, on loopback,
+//! bytes that our proxies held back.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Bite, Fault, Nemesis};
 use crate::hosts::Role;
-use crate::hosts::net::Net;
+use crate::hosts::wires::Wires;
 
 /// Of a hundred packets, so many are lost.
 const LOST_PERCENT: u64 = 20;
@@ -25,16 +26,17 @@ impl Nemesis<'_> {
         fault: Fault,
         stays: Duration,
     ) -> anyhow::Result<Bite> {
-        let net = self.cluster.plan().net.clone().context("there are no namespaces")?;
+        let wires = self.cluster.wires().clone();
         let cuts = self.cuts(fault).await?;
         let done = match fault {
-            Fault::Flap => flap(&net, &cuts, stays).await,
-            Fault::Delay => delay(&net, self.cluster.nodes(), stays).await,
+            Fault::Flap => flap(&wires, &cuts, stays).await,
+            Fault::Delay => delay(&wires, self.cluster.nodes(), stays).await,
             Fault::Loss => {
+                let net = wires.net()?;
                 let lose = |(from, to): &(Role, Role)| net.lose(*from, *to, LOST_PERCENT);
                 cuts.iter().try_for_each(lose)?;
                 tokio::time::sleep(stays).await;
-                counted(&net, &cuts)
+                counted(&wires, &cuts)
             }
             Fault::KillNode
             | Fault::KillLeader
@@ -57,13 +59,13 @@ impl Nemesis<'_> {
             | Fault::FlipBits
             | Fault::StaleDisk
             | Fault::LoseDisk => {
-                cuts.iter().try_for_each(|(from, to)| net.cut(*from, *to))?;
+                cuts.iter().try_for_each(|(from, to)| wires.cut(*from, *to))?;
                 tokio::time::sleep(stays).await;
-                counted(&net, &cuts)
+                counted(&wires, &cuts)
             }
         };
         for role in self.cluster.roles() {
-            net.heal(role)?;
+            wires.heal(role)?;
         }
         done
     }
@@ -164,15 +166,15 @@ fn ring(nodes: &[u64], cuts: &mut Cuts) {
     }
 }
 
-async fn flap(net: &Net, cuts: &Cuts, stays: Duration) -> anyhow::Result<Bite> {
+async fn flap(wires: &Wires, cuts: &Cuts, stays: Duration) -> anyhow::Result<Bite> {
     let (began, mut times) = (Instant::now(), 0_u64);
     let mut bite = Bite { bit: true, ..Bite::default() };
     while began.elapsed() < stays {
-        cuts.iter().try_for_each(|(from, to)| net.cut(*from, *to))?;
+        cuts.iter().try_for_each(|(from, to)| wires.cut(*from, *to))?;
         tokio::time::sleep(FLAP).await;
-        bite = counted(net, cuts)?;
+        bite = counted(wires, cuts)?;
         for to in cuts.iter().map(|(_, to)| *to).collect::<BTreeSet<_>>() {
-            net.heal(to)?;
+            wires.heal(to)?;
         }
         tokio::time::sleep(FLAP).await;
         times = times.saturating_add(1);
@@ -181,7 +183,8 @@ async fn flap(net: &Net, cuts: &Cuts, stays: Duration) -> anyhow::Result<Bite> {
     Ok(bite)
 }
 
-async fn delay(net: &Net, nodes: Vec<u64>, stays: Duration) -> anyhow::Result<Bite> {
+async fn delay(wires: &Wires, nodes: Vec<u64>, stays: Duration) -> anyhow::Result<Bite> {
+    let net = wires.net()?;
     let mut bite = Bite::default();
     for node in &nodes {
         let how = net.delay(Role::Node(*node))?;
@@ -199,17 +202,17 @@ async fn delay(net: &Net, nodes: Vec<u64>, stays: Duration) -> anyhow::Result<Bi
     Ok(bite)
 }
 
-/// What rules have dropped.
-fn counted(net: &Net, cuts: &Cuts) -> anyhow::Result<Bite> {
+/// What has not been heard.
+fn counted(wires: &Wires, cuts: &Cuts) -> anyhow::Result<Bite> {
     let mut bite = Bite::default();
     let mut all = 0_u64;
     for to in cuts.iter().map(|(_, to)| *to).collect::<BTreeSet<_>>() {
-        let dropped = net.dropped(to)?;
+        let (dropped, what) = wires.missed(to)?;
         all = all.saturating_add(dropped);
         let from = cuts.iter().filter(|(_, other)| *other == to).map(|(from, _)| from.to_string());
         let from = from.collect::<Vec<_>>().join(" ");
         bite.targets.push(to.to_string());
-        bite.evidence.push(format!("{to}: {dropped} packets of {from} dropped"));
+        bite.evidence.push(format!("{to}: {dropped} {what} of {from} not heard"));
     }
     bite.bit = all > 0;
     Ok(bite)

@@ -153,6 +153,7 @@ impl Fault {
     /// Whether it needs processes in namespaces of their own.
     pub(crate) const fn needs_net(self) -> bool {
         match self {
+            Self::Loss | Self::Delay => true,
             Self::CutLeader
             | Self::CutNode
             | Self::Bridge
@@ -160,10 +161,8 @@ impl Fault {
             | Self::CutLeaders
             | Self::Mute
             | Self::Deaf
-            | Self::Loss
-            | Self::Delay
-            | Self::Flap => true,
-            Self::KillNode
+            | Self::Flap
+            | Self::KillNode
             | Self::KillLeader
             | Self::KillMinority
             | Self::KillAll

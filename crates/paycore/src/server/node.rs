@@ -63,6 +63,9 @@ pub(crate) struct Args {
     /// Where the node keeps its log and checkpoints
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Where to listen instead of where the topology says that others reach it, as HOST:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
     /// Do without TLS, even towards other machines
     #[arg(long)]
     plaintext: bool,
@@ -90,7 +93,8 @@ pub(crate) fn run(args: &Args, around: &Invocation) -> Result<(), Failure> {
     let admin = admin.or_else(|| topology.node(id).and_then(|node| node.admin.clone()));
     let ports = Ports { admin, trace: settings.trace.clone() };
     let files = crate::config::tls::files(&topology, &format!("node-{id}"), args.plaintext)?;
-    let plan = Plan { topology, id, data, ports, joins: args.join, hands_over: true, files };
+    let (listen, joins) = (args.listen.clone(), args.join);
+    let plan = Plan { topology, id, listen, data, ports, joins, hands_over: true, files };
     let supervisor = Supervisor::of_environment();
     let span = tracing::info_span!("node", node = plan.id);
     let life = serve(plan, supervisor, super::asked_to_stop());
@@ -104,6 +108,8 @@ pub(crate) struct Plan {
     pub(crate) topology: Topology,
     /// Which node.
     pub(crate) id: u64,
+    /// Where it listens, when that is not where others reach it.
+    pub(crate) listen: Option<String>,
     /// Where it keeps what it knows.
     pub(crate) data: PathBuf,
     /// Where it says how it does.
@@ -211,8 +217,9 @@ pub(crate) async fn serve(
         .topology
         .node(plan.id)
         .ok_or_else(|| Failure::config(format!("the topology has no node {}", plan.id)))?;
-    let listener = TcpListener::bind(&spec.grpc).await.map_err(|why| {
-        Failure::io(format!("node {}: cannot listen on {}", plan.id, spec.grpc), &why)
+    let address = plan.listen.as_ref().unwrap_or(&spec.grpc);
+    let listener = TcpListener::bind(address).await.map_err(|why| {
+        Failure::io(format!("node {}: cannot listen on {address}", plan.id), &why)
     })?;
     let (door, tls) = plan.tls()?;
     let alone = NodesAlone { with_tls: door.is_tls() };

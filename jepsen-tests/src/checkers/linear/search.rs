@@ -276,7 +276,9 @@ mod tests {
         left.iter().any(|place| {
             let Step { began, act, .. } = steps[*place];
             let after = match act {
-                Act::Add(amount) => Some(balance + amount).filter(|now| amount >= 0 || *now >= 0),
+                Act::Add(amount) => {
+                    balance.checked_add(amount).filter(|now| amount >= 0 || *now >= 0)
+                }
                 Act::Read(seen) => (seen == balance).then_some(balance),
                 Act::Refuse(amount) => (balance < amount).then_some(balance),
             };

@@ -150,6 +150,12 @@ impl Story {
         self.ok(process, Answer::Lookup(Done { transfer: name.to_owned(), replayed: true }));
     }
 
+    /// A key was refused, after all.
+    pub(super) fn lookup_refused(&mut self, id: &str, code: &str) {
+        let process = self.begin(Call::Lookup { id: id.to_owned() });
+        self.fail(process, true, code);
+    }
+
     /// As if the last call had never been made.
     pub(super) fn forget_last_call(&mut self) {
         self.events.truncate(self.events.len().saturating_sub(2));
