@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ledger::{AccountId, Command, Outcome, Rejection, Request, ScopedKey, Time};
 
+/// What is wrong is said so many times at the most: the first few are what one reads.
+const BROKEN_MAX: usize = 64;
+
 /// A request, and what is known of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Promise {
@@ -123,7 +126,10 @@ impl Oracle {
 
     /// Something that must never happen did.
     pub(crate) fn accuses(&self, what: String) {
-        self.lock().broken.push(what);
+        let mut state = self.lock();
+        if state.broken.len() < BROKEN_MAX {
+            state.broken.push(what);
+        }
     }
 
     /// What must never have happened, and did.
