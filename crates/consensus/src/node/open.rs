@@ -78,6 +78,7 @@ impl OpenError {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::NotAPeer(_) => "compare --id with the topology",
+            Self::HalfRestored => "empty the directory, and restore it again",
             Self::Disk(_) => "is another process using it, and may this one?",
             Self::Log(error) => error.advice(),
             Self::LogMissing { .. } | Self::LogGone => log::ADVICE_NEW_ID,
