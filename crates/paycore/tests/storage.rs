@@ -195,7 +195,9 @@ fn settle(
                 let there = is_back(victim)?;
                 // A bad block of a volume is found when it is read: by the scrubber, soon after the start.
                 let said = cluster.log_of(&name)[from..].to_owned();
-                (there > 0 && said.contains(&file)).then_some(())
+                let is_whole =
+                    said.contains("the state is here again") || said.contains("a bad checkpoint");
+                (there > 0 && is_whole && said.contains(&file)).then_some(())
             });
             let said = cluster.log_of(&name)[from..].to_owned();
             let fell_back = said.contains("a bad checkpoint");

@@ -146,7 +146,7 @@ impl StoreError {
                 "make room on the disk, then start the node again"
             }
             Self::Io { .. } | Self::Backend { .. } => {
-                "look at the disk and at the kernel's log, then start the node again"
+                "make room on the disk if it is full, else look at it and at the kernel's log; then start the node again"
             }
             Self::Corrupt { .. }
             | Self::Unsorted { .. }
