@@ -5,8 +5,8 @@
 //! single machine's mistake becomes log time:
 //!
 //! - it runs at most twice as fast as real time, and stands still while the median is behind it;
-//! - of only two clocks more than a second apart nobody can say which is wrong: its last value goes on by the monotonic
-//!   clock;
+//! - of only two clocks more than a second apart, or of two halves, nobody can say which is wrong: its last value goes on by
+//!   the monotonic clock;
 //! - a node whose own clock is more than a second off the median does not lead;
 //! - a jump of the median by more than a minute (at start: by more than seven days from the log) is not followed until
 //!   an operator accepts it.
@@ -131,7 +131,7 @@ struct Shown {
 enum Verdict {
     /// Only this node's clock is known, in a cluster of several.
     Alone,
-    /// Two clocks, too far apart.
+    /// Half of the clocks are too far from the other half.
     Disagree { by_ms: u64 },
     /// The median's offset, and how far this node's clock is off it.
     Median { offset_ms: i64, own_off_ms: u64 },
@@ -242,13 +242,14 @@ impl Clock {
             self.peers.values().filter(is_fresh).map(|heard| heard.offset_ms).collect();
         offsets.push(own);
         offsets.sort_unstable();
+        let (low, high) = middle(&offsets);
+        let by_ms = low.abs_diff(high);
         match offsets.as_slice() {
             [_] if self.nodes > 1 => Verdict::Alone,
-            [low, high] if low.abs_diff(*high) > APART_MS_MAX => {
-                Verdict::Disagree { by_ms: low.abs_diff(*high) }
-            }
+            // As many clocks on one side as on the other: what lies between them is a time that none shows.
+            _ if by_ms > APART_MS_MAX => Verdict::Disagree { by_ms },
             sorted => {
-                let median = median(sorted);
+                let median = low.midpoint(high);
                 // Of two clocks, both are equally far from their middle.
                 let own_off_ms = if sorted.len() > 2 { own.abs_diff(median) } else { 0 };
                 Verdict::Median { offset_ms: median, own_off_ms }
@@ -292,12 +293,12 @@ fn carried(shown: Shown, now: Reading) -> u64 {
     shown.time_ms.saturating_add(now.uptime_ms.saturating_sub(shown.uptime_ms))
 }
 
-/// The middle of sorted numbers, or the middle between the two middle ones. Never called without any.
-fn median(sorted: &[i64]) -> i64 {
+/// The middle one of sorted numbers, twice; or the two middle ones. Never called without any.
+fn middle(sorted: &[i64]) -> (i64, i64) {
     let upper = sorted.len() / 2;
     let lower = sorted.len().saturating_sub(1) / 2;
     let pick = |index: usize| sorted.get(index).copied().unwrap_or_default();
-    pick(lower).midpoint(pick(upper))
+    (pick(lower), pick(upper))
 }
 
 /// The node's cluster clock, shared by all its shards.

@@ -129,3 +129,19 @@ fn alone_it_binds_nobody_and_may_not_lead() {
     // A cluster of one has nobody to ask.
     assert!(Clock::new(1).may_lead(wrong));
 }
+
+#[test]
+fn of_two_halves_nobody_can_say_which_is_wrong() {
+    let now = reading(10_000, 0);
+    let hour = 3_600_000;
+    let mut clock = Clock::new(7);
+    for (peer, wrong) in [(2, 5), (3, hour), (4, hour)] {
+        clock.heard(peer, reading(10_000, wrong).wall_ms, 0, now);
+    }
+    // Nothing is settled by a time that lies between the two and that no clock shows.
+    assert_eq!(clock.now(now).0, now.wall_ms);
+    assert!(!clock.may_lead(now));
+    assert!(matches!(clock.alarm(now), Some(ClockAlarm::Disagree { .. })));
+    clock.heard(5, reading(10_000, 3).wall_ms, 0, now);
+    assert!(clock.now(now).0.abs_diff(now.wall_ms) <= 5 && clock.may_lead(now));
+}

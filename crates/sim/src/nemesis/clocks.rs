@@ -1,5 +1,7 @@
 //! Clocks that are wrong, on a minority of the machines.
 
+use std::time::Duration;
+
 use consensus::simulated;
 
 use super::Nemesis;
@@ -7,6 +9,9 @@ use crate::faults::Fault;
 
 /// An hour.
 const JUMP_MS: i64 = 3_600_000;
+
+/// How long a node that takes part may need until its clock is settled: some beats.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// How far a clock may drift, in millionths: a hundred times what a bad crystal does.
 const DRIFT_PPM: u64 = 20_000;
@@ -25,6 +30,9 @@ impl Nemesis {
         if most == 0 {
             return;
         }
+        // A clock that settles while many are wrong may hear those first: so several jump only when all are settled.
+        let most = if self.is_well() { most } else { 1 };
+        simulated::sleep(SETTLED).await;
         let count = self.chance.between(1, most);
         let mut wrong: Vec<u64> = Vec::new();
         for _ in 0..count {

@@ -267,7 +267,7 @@ impl Nemesis {
     }
 
     /// Every node takes part, every group has a leader, and everybody has nearly all of it.
-    fn is_well(&self) -> bool {
+    pub(super) fn is_well(&self) -> bool {
         let takes_part = |id: u64| {
             let host = self.cluster.host(id);
             host.is_some_and(|host| host.node.has_started() && host.stopped().is_none())
