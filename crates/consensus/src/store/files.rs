@@ -108,15 +108,19 @@ impl Files for RealFiles {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             listed => listed.map_err(io("list", dir))?,
         };
-        let mut entries = listed
-            .map(|entry| {
-                let entry = entry?;
-                let about = entry.metadata()?;
-                let name = entry.file_name().to_string_lossy().into_owned();
-                Ok(Entry { name, is_dir: about.is_dir(), len: about.len() })
-            })
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(io("list", dir))?;
+        let about = |entry: io::Result<fs::DirEntry>| {
+            let entry = entry?;
+            let about = match entry.metadata() {
+                // It was removed since it was named.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                about => about?,
+            };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            Ok(Some(Entry { name, is_dir: about.is_dir(), len: about.len() }))
+        };
+        let entries: io::Result<Vec<_>> =
+            listed.map(about).filter_map(io::Result::transpose).collect();
+        let mut entries = entries.map_err(io("list", dir))?;
         entries.sort();
         Ok(entries)
     }

@@ -47,7 +47,7 @@ impl Mutants {
         match self.below(7) {
             0 if !bytes.is_empty() => bytes[at] ^= 1 << self.below(8),
             1 if !bytes.is_empty() => {
-                bytes[at] = [0, 1, 0x7f, 0x80, 0xfb, 0xfd, 0xff][self.below(7)]
+                bytes[at] = [0, 1, 0x7f, 0x80, 0xfb, 0xfd, 0xff][self.below(7)];
             }
             2 => bytes.truncate(at),
             3 => bytes.insert(at, u8::try_from(self.below(256)).unwrap()),

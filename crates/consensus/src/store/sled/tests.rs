@@ -216,6 +216,15 @@ impl FileWriter for SpyWriter {
 /// would be kept for as long as the node runs.
 #[test]
 fn a_closed_generation_leaves_nothing_in_memory() {
+    // In a process of its own: other tests take memory too.
+    let mut alone = std::process::Command::new(std::env::current_exe().expect("this program"));
+    alone.args(["--exact", "store::sled::tests::generations_after_generations", "--ignored"]);
+    assert!(alone.args(["--nocapture"]).status().expect("it runs").success());
+}
+
+#[test]
+#[ignore = "it measures its process, and is run by the test above"]
+fn generations_after_generations() {
     let resident = || {
         let page = rustix::param::page_size() as u64;
         let statm = fs::read_to_string("/proc/self/statm").expect("Linux");
