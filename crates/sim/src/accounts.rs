@@ -26,6 +26,11 @@ pub(crate) fn all(shards: Shards) -> Vec<AccountId> {
         .collect()
 }
 
+/// An account that nobody ever opens.
+pub(crate) fn nobody(slot: Slot) -> AccountId {
+    AccountId::in_slot(UNIQUE | 0xdead_u128 << 20, slot)
+}
+
 /// How one comes into being.
 pub(crate) fn open(account: AccountId) -> Command {
     let (currency, kind) = (Currency::CNY, AccountKind::Wallet);

@@ -26,6 +26,9 @@ const HOLDS_MAX: u64 = 1_000_000;
 /// Transfers from which one is drawn to be undone.
 const UNDONE_OF: usize = 40;
 
+/// How far a client's clock may be ahead: a little less than what is allowed.
+const KEY_AHEAD_MS: u64 = 8 * 60 * 1_000;
+
 /// A client.
 pub(crate) struct Client {
     session: Session,
@@ -89,6 +92,20 @@ impl Client {
         request(u128::from(self.session.number) << 64 | u128::from(self.asked), command)
     }
 
+    /// The same with a key whose maker's clock is ahead, by as much as it may be.
+    fn request_from_ahead(&mut self, command: Command) -> Request {
+        let slot = ledger::Slot::of(command.subject());
+        let shard = self.session.cluster.plan.shards.shard(slot);
+        let now = self.oracle().floor(shard).time;
+        let mut request = self.request(command);
+        let made = now.plus_ms(self.session.chance.below(KEY_AHEAD_MS));
+        let who = self.session.number << 40 | self.asked & 0xff_ffff_ffff;
+        let bits =
+            u128::from(made.0) << 80 | 7 << 76 | 0b10 << 62 | u128::from(who & (u64::MAX >> 2));
+        request.key = Key::from_uuid_v7(bits).expect("its version and variant are a UUIDv7's");
+        request
+    }
+
     fn account(&mut self) -> AccountId {
         self.session.chance.pick(&self.accounts).expect("there are accounts")
     }
@@ -112,11 +129,25 @@ impl Client {
         Amount::from_minor(self.session.chance.between(1, most)).expect("at least one")
     }
 
+    /// One transfer; one in twenty is to an account that was never opened.
+    fn payment(&mut self) -> Request {
+        let leg = self.leg();
+        let credit = if self.session.chance.happens(50) {
+            accounts::nobody(leg.credit.slot())
+        } else {
+            leg.credit
+        };
+        let command = accounts::transfer(Leg { credit, ..leg });
+        if self.session.chance.happens(300) {
+            self.request_from_ahead(command)
+        } else {
+            self.request(command)
+        }
+    }
+
     async fn transfer(&mut self) {
         let count = self.session.chance.between(1, 5);
-        let legs: Vec<Leg> = (0..count).map(|_| self.leg()).collect();
-        let requests: Vec<Request> =
-            legs.into_iter().map(|leg| self.request(accounts::transfer(leg))).collect();
+        let requests: Vec<Request> = (0..count).map(|_| self.payment()).collect();
         if self.session.chance.happens(100) {
             let mut twin = self.session.clone();
             let both = join(self.session.ask_all(requests.clone()), twin.ask_all(requests));
@@ -174,8 +205,14 @@ impl Client {
         if self.session.ask(placed).await.is_err() {
             return;
         }
-        let pause = self.session.chance.time(0, 800);
-        simulated::sleep(pause).await;
+        if is_short && self.session.chance.happens(500) {
+            // The answer took a while: so it is about to expire then, or just has.
+            let about = timeout_ms.saturating_sub(self.session.chance.below(25));
+            simulated::sleep(Duration::from_millis(about)).await;
+        } else {
+            let pause = self.session.chance.time(0, 800);
+            simulated::sleep(pause).await;
+        }
         let part = self.amount(leg.amount.minor());
         match self.session.chance.below(6) {
             // It expires, or stays.

@@ -90,6 +90,8 @@ pub(crate) struct Machine {
     slow_ms: Arc<AtomicU64>,
     /// When the log was last opened, something at its end was cut off; or it was as good as new, and was born again.
     pub(crate) was_cut: bool,
+    /// How many frames it had then.
+    pub(crate) frames: u64,
     chance: Chance,
 }
 
@@ -115,7 +117,7 @@ impl Machine {
         let clocks = Clocks::new(&mut chance);
         let (log, files) = (SimDisk::new(chance.draw()), SimFiles::default());
         let (has_room, slow_ms) = (watch::Sender::new(true), Arc::default());
-        Self { log, files, clocks, has_room, slow_ms, was_cut: false, chance }
+        Self { log, files, clocks, has_room, slow_ms, was_cut: false, frames: 0, chance }
     }
 
     /// What a node stands on here. Writing and syncing the log takes a time of the machine's own, within the life that is
@@ -129,6 +131,7 @@ impl Machine {
         let birth = birth.try_into().expect("twice eight bytes");
         let (wal, recovered) = Wal::open(self.log.clone(), config.log, birth)?;
         self.was_cut = recovered.cut.is_some() || recovered.is_new;
+        self.frames = recovered.frames;
         let work = Arc::new(Notify::new());
         let tell = Arc::clone(&work);
         let on_work: Option<Box<dyn Fn() + Send + Sync>> =
@@ -230,6 +233,12 @@ impl Machine {
     /// Puts empty disks in the place of its own.
     pub(crate) fn lose_disks(&mut self) {
         (self.log, self.files) = (SimDisk::new(self.chance.draw()), SimFiles::default());
+    }
+
+    /// How many frames its log has, were it opened now. No process has hold of it.
+    pub(crate) fn frames_kept(&self, options: Options) -> Option<u64> {
+        let opened = Wal::open(self.log.fork(0).kill(), options, DiskId::default());
+        opened.ok().map(|(_, recovered)| recovered.frames)
     }
 
     /// Flips a bit of one byte of the log that says something. The file, if there was such a byte.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use consensus::log::Options;
 use consensus::log::sim_disk::Operation;
 use consensus::{OpenError, Replica, StopReason, simulated};
 use tokio::sync::OwnedMutexGuard;
@@ -12,6 +13,9 @@ use super::Nemesis;
 use crate::faults::Fault;
 use crate::host::SEGMENT_BYTES;
 use crate::machine::Machine;
+
+/// How a node's log is opened.
+const LOG: Options = Options { segment_bytes: SEGMENT_BYTES, cache_bytes: SEGMENT_BYTES };
 
 /// How long a node may take to meet a fault that waits for its next write.
 const MEET_MAX: Duration = Duration::from_secs(3);
@@ -132,6 +136,7 @@ impl Nemesis {
     pub(super) async fn flip(&mut self) {
         let Some((id, _peace)) = self.peaceful_victim().await else { return };
         self.crash(id, false);
+        let kept = self.cluster.with_machine(id, |machine| machine.frames_kept(LOG)).flatten();
         let flipped = self.cluster.with_machine(id, Machine::flip_log).flatten();
         let Some(file) = flipped else { return self.start(id).await };
         self.note(format_args!("a bit flips in {file} of node {id}"));
@@ -144,8 +149,10 @@ impl Nemesis {
             }
             Fate::Stopped(reason @ StopReason::Forgot { .. }) => {
                 self.note(format_args!("node {id} is found out: {reason}"));
+                self.check_cut(id, kept);
             }
             Fate::TakesPart => {
+                self.check_cut(id, kept);
                 let was_cut = self.cluster.with_machine(id, |machine| machine.was_cut);
                 if was_cut != Some(true) {
                     self.oracle.accuses(format!("node {id} has not noticed a bit in {file}"));
@@ -157,6 +164,15 @@ impl Nemesis {
         }
         self.bites.bit(Fault::Flip);
         self.replace_dead(id);
+    }
+
+    /// Only the last frame may have looked like a torn write: nothing sound came after it.
+    fn check_cut(&self, id: u64, kept: Option<u64>) {
+        let frames = self.cluster.with_machine(id, |machine| machine.frames).unwrap_or_default();
+        let lost = kept.unwrap_or_default().saturating_sub(frames);
+        if lost > 1 {
+            self.oracle.accuses(format!("node {id} has cut {lost} frames for one bad bit"));
+        }
     }
 
     /// A bit of a checkpoint flips. The node goes back to the checkpoint before, or refuses; its operator replaces it in any
@@ -188,9 +204,7 @@ impl Nemesis {
     pub(super) async fn take_back_disk(&mut self) {
         let Some((id, _peace)) = self.peaceful_victim().await else { return };
         let Some(copy) = self.cluster.with_machine(id, Machine::copy) else { return };
-        let options =
-            consensus::log::Options { segment_bytes: SEGMENT_BYTES, cache_bytes: SEGMENT_BYTES };
-        let before = match copy.last_entries(options) {
+        let before = match copy.last_entries(LOG) {
             Ok(before) => before,
             Err(error) => {
                 let what = format!("a copy of the log of node {id} does not open: {error}");
