@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ledger::{Plant, TenantId};
+use ledger::TenantId;
 use prost::Message;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
@@ -121,8 +121,6 @@ impl Client {
         let mut attempts = Attempts::new(self.timeout);
         let mut unknown_before = false;
         loop {
-            let renewed = (unknown_before && Plant::FreshKeys.is_on()).then(|| request.renewed());
-            let request = renewed.as_ref().unwrap_or(request);
             let error = match self.attempt(request, attempts.left()).await {
                 Ok(answer) => match Posted::read(answer.get_ref()) {
                     Ok(posted) => return Ok(posted),

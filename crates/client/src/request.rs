@@ -213,11 +213,6 @@ impl Request {
         Self { command }.with_key(Uuid::now_v7().to_string())
     }
 
-    /// The same intent under another key: what nobody should ever send after the first.
-    pub(crate) fn renewed(&self) -> Self {
-        Self::fresh(self.command())
-    }
-
     /// What is sent by itself.
     pub(crate) fn command(&self) -> Command {
         self.command.clone()

@@ -151,7 +151,9 @@ impl Ledger {
     #[must_use]
     pub fn hold(&self, id: &HoldId) -> Option<Hold> {
         let hold = *self.holds.get(id).or_else(|| self.recent.hold(id))?;
-        let expired = hold.state == HoldState::Active && hold.expires_at <= self.now;
+        let expired = hold.state == HoldState::Active
+            && hold.expires_at <= self.now
+            && !Plant::DeadlineByTimer.is_on();
         Some(if expired { hold.ended(HoldState::Expired, hold.expires_at) } else { hold })
     }
 

@@ -48,13 +48,11 @@ pub enum Plant {
     DeadlineByTimer,
     /// Apply looks at the wall clock.
     WallClock,
-    /// The SDK makes a new key when it tries again.
-    FreshKeys,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 18] = [
         Self::SkipSync,
         Self::AcknowledgeUnwritten,
         Self::VoteUnwritten,
@@ -73,7 +71,6 @@ impl Plant {
         Self::HoldOffByOne,
         Self::DeadlineByTimer,
         Self::WallClock,
-        Self::FreshKeys,
     ];
 
     /// Its name, as `PAYCORE_PLANT` says it.
@@ -98,7 +95,6 @@ impl Plant {
             Self::HoldOffByOne => "hold-off-by-one",
             Self::DeadlineByTimer => "deadline-by-timer",
             Self::WallClock => "wall-clock",
-            Self::FreshKeys => "fresh-keys",
         }
     }
 

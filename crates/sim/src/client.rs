@@ -116,6 +116,14 @@ impl Client {
         self.session.chance.pick(&others).expect("there are others")
     }
 
+    /// Another account of the same slot.
+    fn neighbour(&mut self, of: AccountId) -> AccountId {
+        let others = self.accounts.iter().copied();
+        let others: Vec<AccountId> =
+            others.filter(|other| *other != of && other.slot() == of.slot()).collect();
+        self.session.chance.pick(&others).expect("slots are shared")
+    }
+
     /// A payment; one in twenty asks for more than there can be.
     fn leg(&mut self) -> Leg {
         let debit = self.account();
@@ -198,6 +206,8 @@ impl Client {
     async fn hold(&mut self) {
         let leg = self.leg();
         let is_short = self.session.chance.happens(400);
+        // Of a hold within one shard, its outcome says when it was posted.
+        let leg = if is_short { Leg { credit: self.neighbour(leg.debit), ..leg } } else { leg };
         let timeout_ms = if is_short { self.session.chance.between(300, 2_500) } else { 3_600_000 };
         let number = self.session.number.saturating_mul(HOLDS_MAX).saturating_add(self.asked);
         let placed = self.request(accounts::hold(leg, number, timeout_ms));

@@ -13,12 +13,12 @@ use ledger::Plant;
 
 /// Bugs, and a seed that catches each. When what seeds draw has changed it may be another's turn; then the first
 /// that catches it stands in the output.
-const CAUGHT: [(Plant, u64); 17] = [
-    (Plant::SkipSync, 1),
-    (Plant::AcknowledgeUnwritten, 1),
+const CAUGHT: [(Plant, u64); 18] = [
+    (Plant::SkipSync, 2),
+    (Plant::AcknowledgeUnwritten, 2),
     (Plant::VoteUnwritten, 1),
-    (Plant::CutCorruptMiddle, 1),
-    (Plant::TrustAnyDisk, 1),
+    (Plant::CutCorruptMiddle, 20),
+    (Plant::TrustAnyDisk, 10),
     (Plant::DropOutcomes, 1),
     (Plant::ForgetRejections, 1),
     (Plant::SkewedKeys, 1),
@@ -26,22 +26,20 @@ const CAUGHT: [(Plant, u64); 17] = [
     (Plant::ApplyTwice, 1),
     (Plant::SkipGap, 1),
     (Plant::LoseRefusal, 1),
-    (Plant::ForgetUnread, 1),
-    (Plant::StaleWaiter, 1),
+    (Plant::ForgetUnread, 4),
+    (Plant::PlainRead, 1),
+    (Plant::StaleWaiter, 3),
     (Plant::HoldOffByOne, 1),
     (Plant::DeadlineByTimer, 1),
     (Plant::WallClock, 1),
 ];
 
-/// Those that only real processes can meet: `jepsen-tests` catches them.
-const BLACK_BOX: [Plant; 2] = [Plant::PlainRead, Plant::FreshKeys];
-
 /// A bug that so many seeds do not notice is missed.
 const SEEDS_MAX: u64 = 40;
 
 #[test]
-fn every_bug_is_somebodys_to_catch() {
-    let all: BTreeSet<Plant> = CAUGHT.iter().map(|(plant, _)| *plant).chain(BLACK_BOX).collect();
+fn no_bug_is_left_out() {
+    let all: BTreeSet<Plant> = CAUGHT.iter().map(|(plant, _)| *plant).collect();
     assert_eq!(all, Plant::ALL.into());
 }
 
