@@ -358,12 +358,17 @@ impl Desk {
         let InstallRequest { vote } = read(head)?;
         let host = self.running(group)?;
         let mut receiver = host.receiver.lock().await;
-        let (meta, snapshot) = receiver.finish().ok_or(Refusal::OutOfStep)?;
+        let Some((meta, snapshot)) = receiver.finish() else {
+            let answered = receiver.answered(vote).ok_or(Refusal::OutOfStep)?;
+            return Ok(codec::encode(&answered));
+        };
         let snapshot = Snapshot { meta: meta.into(), snapshot };
         Operation::SnapshotReceived.reached();
         let answer = host.raft.install_full_snapshot(vote, snapshot).await;
         Operation::SnapshotTaken.reached();
-        Ok(codec::encode(&answer.map_err(|_stopped| Refusal::NotRunning)?.vote))
+        let answer = answer.map_err(|_stopped| Refusal::NotRunning)?.vote;
+        receiver.set_answered(vote, answer);
+        Ok(codec::encode(&answer))
     }
 }
 

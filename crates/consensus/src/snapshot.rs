@@ -21,11 +21,16 @@ use crate::codec;
 use crate::machine::Shard;
 use crate::offload::Offload;
 use crate::raft::{Group, Snapshot, Vote};
+use crate::runtime;
 use crate::store::{CHUNK_LEN_MAX, Checkpoints, Chunk, FileNumber, Offer, StoreError, Wanted};
 use crate::transport::{CallError, Kind, Lane, Link, Message};
 
 /// How long one piece may take: the receiver writes at most a megabyte, and syncs at the end of a file.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the answer to the last message is waited for before it is asked for again. An answer that is lost must not hold
+/// up the replica as long as a whole installation may take.
+const INSTALL_ASK: Duration = Duration::from_secs(5);
 
 /// Where the state machine finds a snapshot.
 #[derive(Clone, Debug)]
@@ -121,8 +126,30 @@ impl Transfer<'_> {
             let head = codec::encode(&(file, offset, crc));
             next = self.ask(Kind::Piece, (head, vec![bytes.into()]), PIECE_TIMEOUT).await?;
         }
+        self.install(vote).await
+    }
+
+    /// Has the receiver install what it has, and asks again until it has said so: question and answer may both be lost, and
+    /// a receiver that has installed it already says the same again.
+    pub(crate) async fn install(&self, vote: Vote) -> Result<Vote, StreamingError<Group>> {
         let head = codec::encode(&InstallRequest { vote });
-        self.ask(Kind::Install, (head, Vec::new()), self.install_timeout).await
+        let asking = async {
+            loop {
+                let question = (head.clone(), Vec::new());
+                match self.call(Kind::Install, question, INSTALL_ASK).await {
+                    Err(CallError::TimedOut) => {}
+                    answer @ (Ok(_)
+                    | Err(
+                        CallError::Unreachable
+                        | CallError::Broken
+                        | CallError::Refused(_)
+                        | CallError::Unreadable,
+                    )) => return answer,
+                }
+            }
+        };
+        let answer = runtime::timeout(self.install_timeout, asking).await;
+        read_answer(answer.unwrap_or(Err(CallError::TimedOut)))
     }
 
     async fn ask<A: DeserializeOwned>(
@@ -131,19 +158,31 @@ impl Transfer<'_> {
         (head, bodies): (Bytes, Vec<Bytes>),
         within: Duration,
     ) -> Result<A, StreamingError<Group>> {
+        read_answer(self.call(kind, (head, bodies), within).await)
+    }
+
+    async fn call(
+        &self,
+        kind: Kind,
+        (head, bodies): (Bytes, Vec<Bytes>),
+        within: Duration,
+    ) -> Result<Bytes, CallError> {
         let mut question = Message::question(self.group, kind, head);
         question.bodies = bodies;
-        let answer = self.link.call(Lane::Snapshot, question, within).await;
-        let answer = answer.map_err(|error| match error {
-            CallError::Unreachable | CallError::Refused(_) => {
-                StreamingError::Unreachable(Unreachable::new(&error))
-            }
-            CallError::Broken | CallError::TimedOut | CallError::Unreadable => {
-                streaming_error(&error)
-            }
-        })?;
-        codec::decode(&answer).map_err(|error| streaming_error(&error))
+        self.link.call(Lane::Snapshot, question, within).await
     }
+}
+
+fn read_answer<A: DeserializeOwned>(
+    answer: Result<Bytes, CallError>,
+) -> Result<A, StreamingError<Group>> {
+    let answer = answer.map_err(|error| match error {
+        CallError::Unreachable | CallError::Refused(_) => {
+            StreamingError::Unreachable(Unreachable::new(&error))
+        }
+        CallError::Broken | CallError::TimedOut | CallError::Unreadable => streaming_error(&error),
+    })?;
+    codec::decode(&answer).map_err(|error| streaming_error(&error))
 }
 
 fn streaming_error<E: std::error::Error + 'static>(error: &E) -> StreamingError<Group> {
@@ -154,6 +193,8 @@ fn streaming_error<E: std::error::Error + 'static>(error: &E) -> StreamingError<
 #[derive(Debug, Default)]
 pub(crate) struct Receiver {
     offer: Option<Offer>,
+    /// The vote that the last installation was asked with, and the one that it was answered with; until the next offer.
+    answered: Option<(Vote, Vote)>,
 }
 
 impl Receiver {
@@ -165,7 +206,7 @@ impl Receiver {
     ) -> Result<Next, StoreError> {
         let offer = Offer::decode(offer, Path::new("a peer's offer"))?;
         let next = take(shard, offer.clone(), None).await?;
-        self.offer = Some(offer);
+        (self.offer, self.answered) = (Some(offer), None);
         Ok(next)
     }
 
@@ -189,6 +230,16 @@ impl Receiver {
         let offer = self.offer.take()?;
         let meta = Meta::decode(&offer.checkpoint.meta).ok()?;
         Some((meta, Source::Received(offer)))
+    }
+
+    /// Notes what a sender with this vote was answered when all was installed.
+    pub(crate) fn set_answered(&mut self, asked: Vote, answer: Vote) {
+        self.answered = Some((asked, answer));
+    }
+
+    /// What a sender with this vote was answered, and has perhaps not heard.
+    pub(crate) fn answered(&self, asked: Vote) -> Option<Vote> {
+        self.answered.filter(|(vote, _)| *vote == asked).map(|(_, answer)| answer)
     }
 }
 

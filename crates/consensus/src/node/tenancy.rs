@@ -71,7 +71,7 @@ impl Site {
         let opening = move || open_shard(&config, &log, &parts, (group, &around));
         let (log, shard) = match self.offload.run(opening).await {
             Ok(opened) => opened,
-            Err(error) => return Err(self.refuse(opened_badly(group, &error))),
+            Err(error) => return Err(self.refuse(opened_badly(group, error))),
         };
         tracing::info!(node = self.config.node_id, group, "joins a group");
         Operation::JoinOpened.reached();
@@ -180,6 +180,38 @@ async fn cover(replica: &Replica) {
     }
 }
 
-fn opened_badly(shard: u16, error: &OpenError) -> StopReason {
-    StopReason::Raft { shard, error: error.to_string().into() }
+/// Why a node stops that cannot open a group: what its disk said keeps its name, so that the operator hears of the file.
+fn opened_badly(shard: u16, error: OpenError) -> StopReason {
+    match error {
+        OpenError::Store { shard, error } => StopReason::Store { shard, error: Arc::new(error) },
+        OpenError::Roster { error } => StopReason::Roster { error: Arc::new(error) },
+        OpenError::Log(error) => StopReason::Log(error),
+        other @ (OpenError::NotAPeer(_)
+        | OpenError::HalfRestored
+        | OpenError::Disk(_)
+        | OpenError::LogMissing { .. }
+        | OpenError::LogGone) => StopReason::Raft { shard, error: other.to_string().into() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::store::StoreError;
+
+    #[test]
+    fn a_disk_that_fails_a_group_which_joins_is_named_with_its_file() {
+        let error = StoreError::Io {
+            doing: "sync",
+            path: "shard-00/CURRENT.new".into(),
+            source: io::Error::other("no"),
+        };
+        let advice = error.advice();
+        let reason = opened_badly(3, OpenError::Store { shard: 3, error });
+        assert!(matches!(reason, StopReason::Store { shard: 3, .. }), "{reason}");
+        assert!(reason.to_string().contains("CURRENT.new"), "{reason}");
+        assert_eq!(reason.advice(), advice);
+    }
 }

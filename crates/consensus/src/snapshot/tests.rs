@@ -88,4 +88,13 @@ async fn a_transfer_goes_on_where_it_stopped_and_what_was_damaged_is_asked_for_a
     assert_eq!((mark.index, mark.purge_upto), (7, Some(7)));
     assert_eq!(ledger.digest(), from.state.ledger().digest());
     assert!(receiver.finish().is_none());
+
+    // Whoever asked, and has not heard the answer, hears it again; until something else is on its way.
+    let vote = |term| Vote::new_committed(term, 1);
+    assert_eq!(receiver.answered(vote(2)), None);
+    receiver.set_answered(vote(2), vote(3));
+    assert_eq!(receiver.answered(vote(2)), Some(vote(3)));
+    assert_eq!(receiver.answered(vote(1)), None, "somebody else");
+    receiver.offered(&to, &offer).await.unwrap();
+    assert_eq!(receiver.answered(vote(2)), None);
 }

@@ -76,3 +76,32 @@ async fn a_question_nobody_waits_for_is_forgotten() {
     assert_eq!(late, Err(CallError::TimedOut));
     assert_eq!(waiting.waiting(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_installation_is_asked_for_until_its_answer_is_heard() {
+    let link = Link::new(2);
+    let (mut outbound, waiting) = link.connect(Lane::Snapshot);
+    let install_timeout = std::time::Duration::from_secs(120);
+    let offload = crate::offload::Offload::Inline;
+    let transfer = || crate::snapshot::Transfer { link: &link, group: 3, offload, install_timeout };
+    let vote = crate::raft::Vote::new_committed(2, 1);
+    let begun = tokio::time::Instant::now();
+    let receiver = async {
+        let _lost = outbound.recv().await.unwrap();
+        let _its_answer_is_lost = outbound.recv().await.unwrap();
+        let third = outbound.recv().await.unwrap();
+        assert_eq!(Kind::from_number(third.kind), Some(Kind::Install));
+        waiting.resolve(Message::answer(3, third.request, Ok(crate::codec::encode(&vote))));
+    };
+    let first = transfer();
+    let (installed, ()) = tokio::join!(first.install(vote), receiver);
+    assert_eq!(installed.unwrap(), vote);
+    assert!(begun.elapsed() < install_timeout / 4, "{:?}", begun.elapsed());
+
+    // Never answered, it ends when its time is over; refused, at once.
+    let begun = tokio::time::Instant::now();
+    assert!(transfer().install(vote).await.is_err());
+    assert_eq!(begun.elapsed().as_secs(), install_timeout.as_secs());
+    link.disconnect(Lane::Snapshot);
+    assert!(transfer().install(vote).await.is_err());
+}

@@ -59,7 +59,9 @@ impl Nemesis {
         };
         let awaits = self.cluster.with_machine(id, |machine| machine.awaits_failure());
         let stopped = host.stopped();
-        if stopped.is_none() && awaits == Some(false) {
+        // Its operator may have taken it away meanwhile, and the fault with it.
+        let is_there = self.cluster.host(id).is_some_and(|now| Arc::ptr_eq(&now, &host));
+        if stopped.is_none() && is_there && awaits == Some(false) {
             self.oracle.accuses(format!("node {id} goes on although its disk has failed"));
         }
         if let Some(reason) = &stopped {
