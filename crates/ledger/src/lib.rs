@@ -71,7 +71,7 @@ pub use cold::{
 pub use commands::{HOLD_MS_AT_ONCE_MAX, LEVEL_EXTEND};
 pub use cut_image::{CUT_IMAGE_MS_MAX, CutImage, Recount};
 pub use cuts::{CUT_MS_MAX, CUTS_MAX, Cut, Discrepancy, compare};
-pub use directory::{Directory, LEVEL_MAX};
+pub use directory::{Directory, LEVEL_MAX, LevelUnknown};
 pub use fetched::Fetched;
 pub use hold::{HOLDS_PER_ACCOUNT_MAX, Hold, HoldState};
 pub use id::{AccountId, HoldId, IdError, TenantId, Time, TransferId};

@@ -332,7 +332,8 @@ fn the_level_waits_for_every_node() {
     // Every node is ready; this release itself is not, and it stops before it parts from the others.
     if ledger::LEVEL_MAX == LEVEL_FIRST {
         let raised = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| raise(&mut cluster)));
-        assert!(raised.is_err());
+        let why = raised.unwrap_err();
+        assert_eq!(why.downcast_ref(), Some(&ledger::LevelUnknown { level: 2 }));
     }
 }
 
