@@ -79,7 +79,7 @@ pub use image::{Image, Restore};
 pub use journal::{JournalKind, Posting, PostingKey};
 pub use key::{KEY_SKEW_MS, Key, Operation, ScopedKey};
 pub use ledger::{Books, Ledger};
-pub use outcome::{Answer, Decided, Outcome, Posted};
+pub use outcome::{Answer, Decided, Outcome, Posted, Said};
 pub use plant::Plant;
 pub use rejection::Rejection;
 pub use retention::RETENTION_MS;
