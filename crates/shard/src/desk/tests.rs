@@ -576,7 +576,7 @@ fn a_new_leader_carries_what_an_earlier_one_left() {
     pair.0[0].land_all();
     assert!(pair.0[0].answers.is_empty(), "the retry waits for the same outcome");
     pair.carry_all();
-    assert!(is_posted(&pair.0[0].answers[&2][0]));
+    assert!(is_replayed(&pair.0[0].answers[&2][0]), "it was begun before");
 }
 
 /// A ledger whose channels are as full as the test says.
