@@ -350,6 +350,9 @@ impl Desk {
     /// A replica whose state is lost wants a checkpoint. A newer one is made for it, if that can help.
     fn want(&self, asker: Asker, group: u16, head: &[u8]) -> Result<Bytes, Refusal> {
         let from: u64 = read(head)?;
+        if self.rebuilds.get(group).is_some() {
+            return Ok(codec::encode(&Wanting::Lost));
+        }
         let state = &self.running(group)?.shard.state;
         let has_it = state.mark().is_some_and(|mark| mark.index >= from);
         if has_it {

@@ -152,6 +152,8 @@ pub(crate) enum Wanting {
     Coming,
     /// There is none yet that reaches so far. Ask again.
     Later,
+    /// The answerer has lost its state too.
+    Lost,
 }
 
 /// What a node remembers of the asker's promises, and what it has itself.

@@ -116,9 +116,10 @@ impl Vitals {
         *self.has_room.borrow()
     }
 
-    /// A shard whose state is lost here, and on its way from a peer.
+    /// A shard whose state is lost here, and is to come from a peer; and whether every other replica has lost it too. Then
+    /// nothing comes: the cluster is to be restored from a backup.
     #[must_use]
-    pub fn rebuilding(&self) -> Option<u16> {
+    pub fn rebuilding(&self) -> Option<(u16, bool)> {
         self.desk.rebuilds.first()
     }
 

@@ -336,3 +336,43 @@ async fn a_leader_whose_disk_went_backwards_is_found_out_by_who_heard_of_the_com
         "{refused:?}"
     );
 }
+
+/// When nobody can make anybody whole, everybody says so, instead of waiting for one another without a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_state_that_nobody_has_says_so() {
+    let mut cluster = cluster(3).await;
+    for round in 1..=2 {
+        let last = history(&cluster, 100 * round, 20).await;
+        cluster.applied_everywhere(0, last).await;
+        for id in 1..=3 {
+            cluster.replica(id, 0).checkpoint().await.unwrap();
+        }
+    }
+    for id in 1..=3 {
+        eventually("the log is purged", || cluster.replica(id, 0).status().purged > Some(15)).await;
+    }
+    cluster.stop_all().await;
+    let shard = |id: u64| cluster.data_dir(id).join("shard-00");
+    let (shards, kept) = ((1..=3).map(shard).collect::<Vec<_>>(), cluster.dir.path().join("kept"));
+    copy(&shards[2], &kept);
+    for shard in &shards {
+        std::fs::remove_dir_all(shard).unwrap();
+    }
+    cluster.start_all().await;
+    for id in 1..=3 {
+        let vitals = cluster.nodes[&id].node.vitals();
+        eventually("it says so", || vitals.rebuilding() == Some((0, true))).await;
+    }
+
+    // One that has it again, from wherever, is enough for all.
+    cluster.stop(3).await;
+    std::fs::remove_dir_all(&shards[2]).unwrap();
+    copy(&kept, &shards[2]);
+    cluster.start(3).await.unwrap();
+    for id in 1..=3 {
+        eventually("it runs again", || cluster.nodes[&id].node.replica(0).is_some()).await;
+    }
+    let last = history(&cluster, 1_000, 5).await;
+    cluster.applied_everywhere(0, last).await;
+    cluster.agree(0);
+}
