@@ -237,6 +237,7 @@ impl Node {
             if let Err(error) = replica.host.raft.shutdown().await {
                 tracing::error!(shard = replica.shard(), %error, "a group did not end well");
             }
+            replica.host.shard.close().await;
         }
         let log = self.0.log.clone();
         self.0.offload.run(move || log.close()).await;
