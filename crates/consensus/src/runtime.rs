@@ -20,6 +20,9 @@ pub(crate) use crate::simulated::Runtime;
 #[cfg(not(feature = "simulated"))]
 pub(crate) type Runtime = openraft_rt_tokio::TokioRuntime;
 
+/// A point on the runtime's clock.
+pub(crate) type Instant = <Runtime as AsyncRuntime>::Instant;
+
 /// A task's end: what it gave, or that it panicked or was dropped.
 pub(crate) type JoinHandle<T> = <Runtime as AsyncRuntime>::JoinHandle<T>;
 
@@ -47,6 +50,24 @@ pub(crate) fn timeout<F: Future + Send>(
     doing: F,
 ) -> impl Future<Output = Result<F::Output, Late>> + Send {
     Runtime::timeout(within, doing).map(|done| done.map_err(|_late| Late))
+}
+
+/// So long after now.
+pub(crate) fn instant_in(duration: Duration) -> Instant {
+    <Instant as openraft::Instant>::now() + duration
+}
+
+/// Whether a point on the clock is reached.
+pub(crate) fn is_past(instant: Instant) -> bool {
+    <Instant as openraft::Instant>::now() >= instant
+}
+
+/// Gives something a deadline that may have begun earlier. What is done at the deadline counts as done.
+pub(crate) fn timeout_at<F: Future + Send>(
+    deadline: Instant,
+    doing: F,
+) -> impl Future<Output = Result<F::Output, Late>> + Send {
+    Runtime::timeout_at(deadline, doing).map(|done| done.map_err(|_late| Late))
 }
 
 /// A time between two, drawn at random.
