@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::checkers::self_test;
 use crate::history::Event;
 use crate::hosts::net::{self, Net};
+use crate::hosts::shell::works;
 use crate::kills;
 use crate::nemesis::{Family, families};
 use crate::report::{self, Ending, Results};
@@ -144,38 +145,33 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
     }
 }
 
-/// Goes on in a hub of network namespaces, when they can be had; otherwise here, on loopback. It says which.
+/// Goes on in a hub of network namespaces, when they can be had; otherwise on loopback. It says which.
 fn in_hub(
     around: &Around,
     go: impl FnOnce(&Around, Option<&Net>) -> anyhow::Result<u8>,
 ) -> anyhow::Result<u8> {
-    if around.loopback {
-        say(
-            "hosts: processes on loopback, as was asked, with proxies between them; packets are neither lost nor late",
-        );
-        return go(around, None);
+    if let Some(net) = net::inherited()? {
+        return go(around, net.as_ref());
     }
-    if let Some(net) = Net::inherited()? {
-        return go(around, Some(&net));
-    }
-    if let Some(why) = net::obstacle() {
-        say(&format!(
-            "hosts: processes on loopback, because {why}, with proxies between them; packets are neither lost nor late"
-        ));
-        return go(around, None);
-    }
-    match Net::make() {
+    let why = if around.loopback { Some("it was asked".to_owned()) } else { net::obstacle() };
+    let made = match why {
+        Some(why) => Err(why),
+        None => Net::make().map_err(|why| format!("{why:#}")),
+    };
+    match made {
         Ok(net) => {
             say("hosts: each process in a network namespace of its own, with TLS");
-            let exit = net::again_in(&net);
+            let exit = block_on(net::again_in(Some(&net)));
             net.remove();
             exit
         }
         Err(why) => {
             say(&format!(
-                "hosts: processes on loopback, because {why:#}, with proxies between them"
+                "hosts: processes on loopback, because {why}, with proxies between them; packets are neither lost nor late"
             ));
-            go(around, None)
+            // Who may not mount anything needs no place for it.
+            let may_mount = works(&["unshare", "--mount", "true"]);
+            if may_mount { block_on(net::again_in(None)) } else { go(around, None) }
         }
     }
 }
@@ -199,6 +195,9 @@ fn short(around: &Around, net: Option<&Net>) -> anyhow::Result<u8> {
         exits.push(one_of(&wanted, around));
         if let Some(net) = net {
             net.empty();
+        }
+        if is_interrupted(&exits) {
+            break;
         }
     }
     worst(exits)
@@ -230,6 +229,9 @@ fn matrix(
                 exits.push(one_of(&wanted, around));
                 if let Some(net) = net {
                     net.empty();
+                }
+                if is_interrupted(&exits) {
+                    return worst(exits);
                 }
             }
         }
@@ -276,10 +278,37 @@ fn wanted(around: &Around, net: Option<&Net>, name: &str) -> anyhow::Result<Want
     })
 }
 
+/// Somebody asked the tester to end.
+#[derive(Debug)]
+struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it was interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// Whether no other run is to follow.
+fn is_interrupted(exits: &[anyhow::Result<Ending>]) -> bool {
+    exits.last().is_some_and(|exit| exit.as_ref().is_err_and(|why| why.is::<Interrupted>()))
+}
+
 /// One run, judged and written down.
 fn one_of(wanted: &Wanted, around: &Around) -> anyhow::Result<Ending> {
     let shown = self_test()?;
-    let mut events = match block_on(run(wanted)) {
+    let interrupted = async {
+        net::interrupted().await;
+        Err(Interrupted.into())
+    };
+    let ran = async {
+        tokio::select! {
+            events = run(wanted) => events,
+            events = interrupted => events,
+        }
+    };
+    let mut events = match block_on(ran) {
         Ok(events) => events,
         Err(why) => {
             let why = why.context(format!("the run in {}", wanted.out.display()));
@@ -340,6 +369,9 @@ fn tell(results: &Results, dir: &Path) {
     let counts = results.counts.iter().map(|(kind, count)| {
         format!("{kind} {}/{}/{}/{}", count.ok, count.rejected, count.fail, count.info)
     });
+    for why in &meta.refused {
+        say(&format!("  cannot be had here: {why}"));
+    }
     let healed = results.healed_ms.map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms"));
     say(&format!(
         "  done/refused/failed/unknown: {}; healed after {healed}",

@@ -80,6 +80,9 @@ pub(crate) struct MetaShown {
     pub(crate) workloads: Vec<String>,
     /// Faults.
     pub(crate) faults: Vec<String>,
+    /// What was to go wrong and could not, and why.
+    #[serde(default)]
+    pub(crate) refused: Vec<String>,
     /// How the processes were hosted.
     pub(crate) hosts: String,
     /// For how long, in milliseconds.
@@ -92,6 +95,7 @@ impl MetaShown {
             seed: meta.seed,
             workloads: meta.workloads.clone(),
             faults: meta.faults.clone(),
+            refused: meta.refused.clone(),
             hosts: meta.hosts.clone(),
             duration_ms: meta.duration_ms,
         }
