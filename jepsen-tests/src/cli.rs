@@ -99,6 +99,9 @@ struct Around {
     /// The binary under test
     #[arg(long, value_name = "FILE", default_value = "target/release/paycore")]
     binary: PathBuf,
+    /// A planted build of it, for faults of clocks: an ordinary build's cannot be set wrong
+    #[arg(long, value_name = "FILE")]
+    planted: Option<PathBuf>,
     /// Run on this machine's loopback, even if network namespaces can be had
     #[arg(long)]
     loopback: bool,
@@ -262,8 +265,9 @@ fn wanted(around: &Around, net: Option<&Net>, name: &str) -> anyhow::Result<Want
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let out = around.out.join(format!("{now}-{name}-{}", around.seed));
     std::fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
-    let binary = std::fs::canonicalize(&around.binary)
-        .with_context(|| format!("there is no {}", around.binary.display()))?;
+    let there = |file: &PathBuf| {
+        std::fs::canonicalize(file).with_context(|| format!("there is no {}", file.display()))
+    };
     Ok(Wanted {
         workloads: vec![Workload::Bank],
         families: Vec::new(),
@@ -273,7 +277,8 @@ fn wanted(around: &Around, net: Option<&Net>, name: &str) -> anyhow::Result<Want
         callers: around.callers,
         nodes: around.nodes,
         out: std::fs::canonicalize(&out)?,
-        binary,
+        binary: there(&around.binary)?,
+        planted: around.planted.as_ref().map(there).transpose()?,
         net: net.cloned(),
     })
 }
@@ -320,12 +325,14 @@ fn one_of(wanted: &Wanted, around: &Around) -> anyhow::Result<Ending> {
     append(&wanted.out, &last)?;
     events.push(last);
     let command = std::env::args().collect::<Vec<_>>().join(" ");
-    let version = std::process::Command::new(&wanted.binary).arg("--version").output()?;
-    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    let binary = wanted.binary();
+    let version = std::process::Command::new(binary).arg("--version").output()?;
+    let version = String::from_utf8_lossy(&version.stdout);
+    let version = format!("{}, {}", version.trim(), binary.display());
     let results = report::results(&events, shown, (command, version))?;
     report::write(&wanted.out, &events, &results)?;
     report::write_index(&around.out)?;
-    tell(&results, &wanted.out);
+    say(&format!("{}  {}", report::verdict(&results), wanted.out.display()));
     if results.ending != Ending::Finding && !around.keep_data {
         std::fs::remove_dir_all(wanted.out.join("data")).context("removing the nodes' data")?;
     }
@@ -349,49 +356,8 @@ fn check(dir: &Path) -> anyhow::Result<u8> {
         .unwrap_or_default();
     let results = report::results(&events, shown, about)?;
     report::write(dir, &events, &results)?;
-    tell(&results, dir);
+    say(&report::verdict(&results));
     Ok(results.ending.exit())
-}
-
-/// The verdict, for a person.
-fn tell(results: &Results, dir: &Path) {
-    let meta = &results.meta;
-    say(&format!(
-        "{:?}: {} under {} for {} s, seed {}, {}; {}",
-        results.ending,
-        meta.workloads.join(","),
-        if meta.faults.is_empty() { "no faults".to_owned() } else { meta.faults.join(",") },
-        meta.duration_ms / 1_000,
-        meta.seed,
-        meta.hosts,
-        dir.display()
-    ));
-    let counts = results.counts.iter().map(|(kind, count)| {
-        format!("{kind} {}/{}/{}/{}", count.ok, count.rejected, count.fail, count.info)
-    });
-    for why in &meta.refused {
-        say(&format!("  cannot be had here: {why}"));
-    }
-    let healed = results.healed_ms.map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms"));
-    say(&format!(
-        "  done/refused/failed/unknown: {}; healed after {healed}",
-        counts.collect::<Vec<_>>().join(", ")
-    ));
-    for fault in &results.faults {
-        let took = fault.ended.saturating_sub(fault.began) / 1_000_000;
-        let (name, at, proof) = (&fault.name, fault.began / 1_000_000, fault.evidence.join("; "));
-        say(&format!("  {name} at {at} ms for {took} ms, bit: {}: {proof}", fault.bit));
-    }
-    for verdict in &results.verdicts {
-        let (name, checked, found) = (&verdict.checker, verdict.checked, verdict.found);
-        say(&format!("  {name}: looked at {checked}, found {found}"));
-        for what in verdict.findings.iter().take(10) {
-            say(&format!("    {what}"));
-        }
-    }
-    for why in &results.vacuous {
-        say(&format!("  says nothing: {why}"));
-    }
 }
 
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

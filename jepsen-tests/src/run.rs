@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::history::{Call, End, Event, Meta, Refusal};
 use crate::hosts::cluster::{Cluster, Plan};
 use crate::hosts::disks;
 use crate::hosts::net::Net;
+use crate::hosts::shell::{text, works};
 use crate::nemesis::members::spare;
 use crate::nemesis::{Family, Fault, Needs, Nemesis};
 use crate::recorder::Recorder;
@@ -50,6 +51,8 @@ pub(crate) struct Wanted {
     pub(crate) out: PathBuf,
     /// The binary under test.
     pub(crate) binary: PathBuf,
+    /// A planted build of it, for a run all of whose faults need one.
+    pub(crate) planted: Option<PathBuf>,
     /// Namespaces; loopback without.
     pub(crate) net: Option<Net>,
 }
@@ -61,6 +64,14 @@ const GATEWAYS: u64 = 2;
 const SHARDS: u16 = 4;
 
 impl Wanted {
+    /// The binary that runs.
+    pub(crate) fn binary(&self) -> &Path {
+        let mut all = self.families.iter().flat_map(|family| &family.faults).peekable();
+        let is_for_planted =
+            all.peek().is_some() && all.all(|fault| fault.needs() == Needs::Planted);
+        self.planted.as_ref().filter(|_| is_for_planted).unwrap_or(&self.binary)
+    }
+
     /// Every fault, one after the other; and of those that cannot be had here, what they are called and why.
     ///
     /// # Errors
@@ -70,10 +81,14 @@ impl Wanted {
             self.families.iter().flat_map(|family| family.faults.iter().copied()).collect();
         let needs_disks = all.iter().any(|fault| fault.needs() == Needs::Disks);
         let no_disks = needs_disks.then(|| disks::obstacle(&self.out)).flatten();
+        // What reads the clock's error names the variable.
+        let binary = self.binary();
+        let is_planted = works(&["grep", "-q", "PAYCORE_CLOCK_FILE", &text(binary)]);
         let obstacle = |fault: &Fault| match fault.needs() {
             Needs::Nothing => None,
             Needs::Net => self.net.is_none().then(|| "there are no network namespaces".to_owned()),
             Needs::Disks => no_disks.clone(),
+            Needs::Planted => (!is_planted).then(|| "only a planted build has it".to_owned()),
         };
         let refused: Vec<String> = all
             .iter()
@@ -98,7 +113,7 @@ impl Wanted {
     /// A cluster as it is wanted, without disks of its nodes' own.
     pub(crate) fn plan(&self) -> Plan {
         Plan {
-            binary: self.binary.clone(),
+            binary: self.binary().to_owned(),
             dir: self.out.clone(),
             shards: SHARDS,
             nodes: self.nodes,

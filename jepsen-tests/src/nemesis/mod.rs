@@ -201,6 +201,9 @@ const FAMILIES: &[(&str, &[Fault])] = &[
             Fault::LoseDisk,
             Fault::Disk(Ailment::FullAll),
             Fault::Disk(Ailment::NoSpace),
+            Fault::Members,
+            Fault::ClockJump,
+            Fault::StaleDisk,
         ],
     ),
 ];
@@ -216,6 +219,7 @@ impl Fault {
         match self {
             Self::Net(Trouble::Loss | Trouble::Delay) => Needs::Net,
             Self::Disk(_) => Needs::Disks,
+            Self::ClockJump | Self::ClockStrobe => Needs::Planted,
             Self::Net(
                 Trouble::CutLeader
                 | Trouble::CutNode
@@ -231,8 +235,6 @@ impl Fault {
             | Self::KillMinority
             | Self::KillAll
             | Self::PauseLeader
-            | Self::ClockJump
-            | Self::ClockStrobe
             | Self::Members
             | Self::Handover
             | Self::KillGateway
@@ -258,6 +260,8 @@ pub(crate) enum Needs {
     Net,
     /// Nodes with disks of their own.
     Disks,
+    /// A planted build.
+    Planted,
 }
 
 /// Faults that go together: a family, or one fault.
