@@ -17,6 +17,9 @@ use crate::report::{self, Ending, Results};
 use crate::run::{Wanted, run};
 use crate::workload::{WORKLOADS, Workload};
 
+/// How much more is asked in a mix of all workloads than in one of two.
+const RATES_MAX: u64 = 2;
+
 /// Nothing can be said: the run was vacuous, or could not be carried out.
 const NOTHING: u8 = 2;
 
@@ -229,6 +232,9 @@ fn matrix(
                 wanted.families = vec![family.parse().map_err(anyhow::Error::msg)?];
                 wanted.seed = around.seed.saturating_add(round);
                 wanted.duration = duration;
+                // A mix of many kinds of calls needs more of them, so that there are enough of each.
+                let kinds = u64::try_from(set.len())?.div_ceil(2);
+                wanted.rate = around.rate.saturating_mul(kinds.min(RATES_MAX));
                 exits.push(one_of(&wanted, around));
                 if let Some(net) = net {
                     net.empty();
