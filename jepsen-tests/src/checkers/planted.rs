@@ -60,6 +60,16 @@ const SOUND: &[(&str, Tell)] = &[
         story.read_hold("h1");
         story.picture();
     }),
+    (
+        "a post whose first copy nobody answered, and whose second was told of it after the void",
+        |story| {
+            story.hold("h1", "a", "b", 50);
+            let transfer = story.unanswered_post("p1", "h1", 20);
+            story.void("v1", "h1");
+            story.read_hold("h1");
+            story.told_of_post(("p1", "h1", 20), &transfer);
+        },
+    ),
     ("a hold that was voided", |story| {
         story.hold("h1", "a", "b", 50);
         story.void("v1", "h1");
