@@ -20,6 +20,9 @@ use crate::workload::{WORKLOADS, Workload};
 /// How much more is asked in a mix of all workloads than in one of two.
 const RATES_MAX: u64 = 2;
 
+/// Callers that all speak of one account: with more of them cut off at once, no order of theirs can be searched for.
+const HOT_CALLERS_MAX: u64 = 16;
+
 /// Nothing can be said: the run was vacuous, or could not be carried out.
 const NOTHING: u8 = 2;
 
@@ -235,6 +238,10 @@ fn matrix(
                 // A mix of many kinds of calls needs more of them, so that there are enough of each.
                 let kinds = u64::try_from(set.len())?.div_ceil(2);
                 wanted.rate = around.rate.saturating_mul(kinds.min(RATES_MAX));
+                // Whoever searches one account's orders must not meet too many calls that are open at once.
+                if kinds == 1 && set.contains(&Workload::Hot) {
+                    wanted.callers = around.callers.min(HOT_CALLERS_MAX);
+                }
                 exits.push(one_of(&wanted, around));
                 if let Some(net) = net {
                     net.empty();

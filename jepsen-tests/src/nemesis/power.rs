@@ -77,7 +77,11 @@ impl Nemesis<'_> {
         let disks = self.cluster.disks()?;
         let said = self.cluster.process(Role::Node(node), |process| process.log_len())?;
         disks.cut_power(&[node])?;
-        let mut bite = self.stopped_by(node, (said, FAILED)).await?;
+        let stopped = self.stopped_by(node, (said, FAILED)).await?;
+        let mut bite = match stopped {
+            Some(bite) => bite,
+            None => self.went_on(node)?,
+        };
         tokio::time::sleep(stays.checked_div(DARK_PART).unwrap_or(stays)).await;
         disks.come_back(node)?;
         let pid = self.cluster.process(Role::Node(node), Process::start)??;
@@ -85,24 +89,28 @@ impl Nemesis<'_> {
         Ok(bite)
     }
 
-    /// Waits until a node has stopped by itself, because of an error that it names in what it has said since. A node that
-    /// goes on without a disk is a finding; it is killed then.
+    /// A node that goes on without a disk is a finding; it is killed.
+    fn went_on(&self, node: u64) -> anyhow::Result<Bite> {
+        let role = Role::Node(node);
+        let what = format!("{role} went on for {NOTICE_MAX:?} on a disk that takes nothing");
+        self.recorder.phase(&format!("{DIED}{what}"))?;
+        self.cluster.process(role, Process::kill)??;
+        Ok(Bite { targets: vec![role.to_string()], bit: true, evidence: vec![what] })
+    }
+
+    /// Waits until a node has stopped by itself, because of an error that it names in what it has said since; nothing,
+    /// when it goes on.
     pub(super) async fn stopped_by(
         &self,
         node: u64,
         (said, error): (usize, &str),
-    ) -> anyhow::Result<Bite> {
+    ) -> anyhow::Result<Option<Bite>> {
         let role = Role::Node(node);
-        let targets = vec![role.to_string()];
-        let Some(how) = self.until_stopped(role, NOTICE_MAX).await? else {
-            let what = format!("{role} went on for {NOTICE_MAX:?} on a disk that takes nothing");
-            self.recorder.phase(&format!("{DIED}{what}"))?;
-            self.cluster.process(role, Process::kill)??;
-            return Ok(Bite { targets, bit: true, evidence: vec![what] });
-        };
+        let Some(how) = self.until_stopped(role, NOTICE_MAX).await? else { return Ok(None) };
         let said = self.cluster.process(role, |process| process.said_since(said))?;
         let reason = said.lines().rfind(|line| line.contains(error)).unwrap_or("no reason");
         let evidence = vec![format!("{role}: it stopped, {how}: {}", reason.trim())];
-        Ok(Bite { targets, bit: how == STOPPED && reason.contains(error), evidence })
+        let bit = how == STOPPED && reason.contains(error);
+        Ok(Some(Bite { targets: vec![role.to_string()], bit, evidence }))
     }
 }
