@@ -24,6 +24,8 @@ use wire::proto::cluster::read_request::Question;
 use wire::proto::cluster::shard_client::ShardClient;
 use wire::proto::cluster::{ReadRequest, ReplicaStatus, StatusQuestion};
 
+/// What is tested. Nodes and gateways are of `PAYCORE_TEST_BINARY`, when that names another build of it: long campaigns
+/// run on what is released.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_paycore");
 
 /// As long as anything here may take on a machine that has other work.
@@ -216,7 +218,7 @@ impl Cluster {
         let addresses = (1..).zip(moved.into_values()).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self {
-            program: PathBuf::from(BINARY),
+            program: std::env::var_os("PAYCORE_TEST_BINARY").map_or(BINARY.into(), PathBuf::from),
             home,
             topology,
             addresses,
