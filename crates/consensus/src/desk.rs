@@ -228,22 +228,24 @@ impl Desk {
             }
             Kind::Offer | Kind::Piece | Kind::Install if self.rebuilds.get(group).is_some() => {
                 let rebuild = self.rebuilds.get(group).ok_or(Refusal::NotRunning)?;
-                rebuild.answer(kind, &head, bodies.first()).await
+                rebuild.answer(asker.node, kind, (&head, bodies.first())).await
             }
             Kind::Want => self.want(asker, group, &head),
             Kind::Offer => {
                 let host = self.running_or_called(group)?;
-                let offered = host.receiver.lock().await.offered(&host.shard, &head).await;
+                let offered =
+                    host.receiver.lock().await.offered(&host.shard, (asker.node, &head)).await;
                 Operation::SnapshotOffered.reached();
                 received(&host.shard, offered)
             }
             Kind::Piece => {
                 let host = self.running(group)?;
                 let body = bodies.first().ok_or(Refusal::Unreadable)?;
-                let taken = host.receiver.lock().await.piece(&host.shard, &head, body).await;
+                let taken =
+                    host.receiver.lock().await.piece(&host.shard, asker.node, (&head, body)).await;
                 received(&host.shard, taken)
             }
-            Kind::Install => self.install(group, &head).await,
+            Kind::Install => self.install(asker, group, &head).await,
             Kind::Mail => {
                 let mailbox = self.mailbox.get().ok_or(Refusal::NotRunning)?;
                 let letter = bodies.into_iter().next().ok_or(Refusal::Unreadable)?;
@@ -394,11 +396,11 @@ impl Desk {
         }
     }
 
-    async fn install(&self, group: u16, head: &[u8]) -> Result<Bytes, Refusal> {
+    async fn install(&self, asker: Asker, group: u16, head: &[u8]) -> Result<Bytes, Refusal> {
         let InstallRequest { vote } = read(head)?;
         let host = self.running(group)?;
         let mut receiver = host.receiver.lock().await;
-        let Some((meta, snapshot)) = receiver.finish() else {
+        let Some((meta, snapshot)) = receiver.finish(asker.node) else {
             let answered = receiver.answered(vote).ok_or(Refusal::OutOfStep)?;
             return Ok(codec::encode(&answered));
         };

@@ -106,12 +106,12 @@ impl Rebuild {
         self.is_lost_everywhere.store(is_lost, Ordering::Relaxed);
     }
 
-    /// Takes a part of the checkpoint, or all of it.
+    /// Takes a part of a node's checkpoint, or all of it.
     pub(crate) async fn answer(
         &self,
+        from: u64,
         kind: Kind,
-        head: &[u8],
-        body: Option<&Bytes>,
+        (head, body): (&[u8], Option<&Bytes>),
     ) -> Result<Bytes, Refusal> {
         let mut receiver = self.receiver.lock().await;
         let is_last = kind == Kind::Install;
@@ -120,7 +120,7 @@ impl Rebuild {
             progress.installs = is_last;
         });
         if is_last {
-            let installed = self.install(&mut receiver).await;
+            let installed = self.install(from, &mut receiver).await;
             self.progress.send_modify(|progress| {
                 progress.installs = false;
                 progress.is_done |= installed.is_ok();
@@ -128,17 +128,19 @@ impl Rebuild {
             return installed;
         }
         let taken = match body {
-            Some(body) if kind == Kind::Piece => receiver.piece(&self.shard, head, body).await,
-            Some(_) | None => receiver.offered(&self.shard, head).await,
+            Some(body) if kind == Kind::Piece => {
+                receiver.piece(&self.shard, from, (head, body)).await
+            }
+            Some(_) | None => receiver.offered(&self.shard, (from, head)).await,
         };
         received(&self.shard, taken)
     }
 
-    async fn install(&self, receiver: &mut Receiver) -> Result<Bytes, Refusal> {
+    async fn install(&self, from: u64, receiver: &mut Receiver) -> Result<Bytes, Refusal> {
         if self.progress.borrow().is_done {
             return Err(Refusal::OutOfStep);
         }
-        let (meta, source) = receiver.finish().ok_or(Refusal::OutOfStep)?;
+        let (meta, source) = receiver.finish(from).ok_or(Refusal::OutOfStep)?;
         let vote = self.log.vote().ok().flatten().ok_or(Refusal::OutOfStep)?;
         if meta.last_log_id.is_none_or(|last| last.index < self.from) {
             return Err(Refusal::OutOfStep);

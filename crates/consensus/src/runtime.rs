@@ -53,6 +53,10 @@ pub(crate) fn timeout<F: Future + Send>(
 }
 
 /// So long after now.
+#[allow(
+    clippy::arithmetic_side_effects,
+    reason = "deadlines are seconds away, and clocks run for centuries"
+)]
 pub(crate) fn instant_in(duration: Duration) -> Instant {
     <Instant as openraft::Instant>::now() + duration
 }

@@ -190,44 +190,62 @@ fn streaming_error<E: std::error::Error + 'static>(error: &E) -> StreamingError<
 }
 
 /// The receiving end of a transfer, one at a time for a shard.
+///
+/// Invariant: what belongs to one transfer never counts for another. Two leaders may send at the same time, of which one
+/// does not know yet that it is none any more; the last who offered something is listened to.
 #[derive(Debug, Default)]
 pub(crate) struct Receiver {
-    offer: Option<Offer>,
+    coming: Option<Coming>,
     /// The vote that the last installation was asked with, and the one that it was answered with; until the next offer.
     answered: Option<(Vote, Vote)>,
 }
 
+/// What is on its way.
+#[derive(Debug)]
+struct Coming {
+    /// The node that offered it.
+    from: u64,
+    offer: Offer,
+    /// All of it is here.
+    is_complete: bool,
+}
+
 impl Receiver {
-    /// Takes an offer, and says what is wanted of it first.
+    /// Takes a node's offer, and says what is wanted of it first.
     pub(crate) async fn offered(
         &mut self,
         shard: &Shard,
-        offer: &[u8],
+        (from, offer): (u64, &[u8]),
     ) -> Result<Next, StoreError> {
         let offer = Offer::decode(offer, Path::new("a peer's offer"))?;
         let next = take(shard, offer.clone(), None).await?;
-        (self.offer, self.answered) = (Some(offer), None);
+        let is_complete = next.0.is_none();
+        (self.coming, self.answered) = (Some(Coming { from, offer, is_complete }), None);
         Ok(next)
     }
 
-    /// Takes a piece, and says what is wanted next.
+    /// Takes a piece from a node, and says what is wanted next.
     pub(crate) async fn piece(
         &mut self,
         shard: &Shard,
-        head: &[u8],
-        body: &[u8],
+        from: u64,
+        (head, body): (&[u8], &[u8]),
     ) -> Result<Next, StoreError> {
         let out_of_step = StoreError::Refused { what: "a piece of no offer" };
-        let offer = self.offer.clone().ok_or(out_of_step)?;
+        let coming = self.coming.as_mut().filter(|coming| coming.from == from);
+        let coming = coming.ok_or(out_of_step)?;
         let (file, offset, crc) = codec::decode::<(FileNumber, u64, u32)>(head)
             .map_err(|_| StoreError::Refused { what: "a piece that cannot be read" })?;
         let chunk = Chunk { file, offset, bytes: body.to_vec(), crc };
-        take(shard, offer, Some(chunk)).await
+        let next = take(shard, coming.offer.clone(), Some(chunk)).await?;
+        coming.is_complete = next.0.is_none();
+        Ok(next)
     }
 
-    /// The snapshot, all of it received.
-    pub(crate) fn finish(&mut self) -> Option<(Meta, Source)> {
-        let offer = self.offer.take()?;
+    /// The snapshot that a node has sent, all of it received.
+    pub(crate) fn finish(&mut self, from: u64) -> Option<(Meta, Source)> {
+        let Coming { offer, .. } =
+            self.coming.take_if(|coming| coming.from == from && coming.is_complete)?;
         let meta = Meta::decode(&offer.checkpoint.meta).ok()?;
         Some((meta, Source::Received(offer)))
     }

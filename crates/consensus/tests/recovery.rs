@@ -337,6 +337,26 @@ async fn a_leader_whose_disk_went_backwards_is_found_out_by_who_heard_of_the_com
     );
 }
 
+/// A node that joins has promised nothing; one whose disk was set back to when it joined has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_set_back_to_when_it_joined_is_found_out() {
+    let mut cluster = cluster(3).await;
+    history(&cluster, 10, 5).await;
+    cluster.join(4).await.unwrap();
+    cluster.stop(4).await;
+    let (dir, kept) = (cluster.data_dir(4), cluster.dir.path().join("kept"));
+    copy(&dir, &kept);
+    cluster.start(4).await.unwrap();
+    cluster.add_voter(0, 4).await;
+    let last = history(&cluster, 100, 5).await;
+    cluster.applied_everywhere(0, last).await;
+    cluster.stop(4).await;
+    std::fs::remove_dir_all(&dir).unwrap();
+    copy(&kept, &dir);
+    let refused = cluster.start(4).await.unwrap_err();
+    assert!(matches!(refused, StopReason::Forgot { shard: 0, .. }), "{refused:?}");
+}
+
 /// When nobody can make anybody whole, everybody says so, instead of waiting for one another without a word.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_a_state_that_nobody_has_says_so() {

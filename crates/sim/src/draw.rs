@@ -57,11 +57,16 @@ impl Draw {
         let replicas = if nodes >= 5 && chance.happens(250) { 5 } else { 3 };
         let has_all = chance.below(ALL_EVERY) == 0;
         let share = chance.between(250, 750);
+        // What was thought of later is drawn apart, so that seeds stay what they were.
+        let (later, first): (Vec<Fault>, Vec<Fault>) =
+            Fault::ALL.into_iter().partition(|fault| *fault == Fault::LostEnd);
         let mut faults: BTreeSet<Fault> =
-            Fault::ALL.into_iter().filter(|_| has_all || chance.happens(share)).collect();
+            first.iter().copied().filter(|_| has_all || chance.happens(share)).collect();
         while faults.len() < FAULTS_MIN {
-            faults.extend(chance.pick(&Fault::ALL));
+            faults.extend(chance.pick(&first));
         }
+        let mut apart = Chance::of(seed, "later");
+        faults.extend(later.into_iter().filter(|_| has_all || apart.happens(share)));
         let mut work: BTreeMap<Work, u64> = BTreeMap::new();
         for kind in Work::ALL {
             let is_on = has_all || kind == Work::Transfer || chance.happens(600);

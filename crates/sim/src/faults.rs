@@ -43,6 +43,8 @@ pub enum Fault {
     StaleDisk,
     /// A disk is lost, and the node comes back empty.
     LostDisk,
+    /// A leader dies, the end of its log is lost with it, and it is back before anybody else was elected.
+    LostEnd,
     /// The clocks of a minority jump by an hour.
     Jump,
     /// The clock of one machine runs fast or slow.
@@ -59,7 +61,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, those of the network first.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::CutOff,
         Self::Split,
         Self::OneWay,
@@ -78,6 +80,7 @@ impl Fault {
         Self::RottenCheckpoint,
         Self::StaleDisk,
         Self::LostDisk,
+        Self::LostEnd,
         Self::Jump,
         Self::Drift,
         Self::Join,
@@ -116,6 +119,7 @@ impl Fault {
             Self::RottenCheckpoint => "rotten-checkpoint",
             Self::StaleDisk => "stale-disk",
             Self::LostDisk => "lost-disk",
+            Self::LostEnd => "lost-end",
             Self::Jump => "jump",
             Self::Drift => "drift",
             Self::Join => "join",

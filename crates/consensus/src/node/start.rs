@@ -51,7 +51,8 @@ const APPEND_ENTRIES_MAX: u64 = 1_024;
 
 impl Node {
     /// Asks the peers what this node promised them, and starts its groups when its disk has kept it all. Waits until a
-    /// majority of the cluster, this node included, has answered; a node that joins and has nothing has promised nothing.
+    /// majority of the cluster, this node included, has answered. Of a node that joins and has nothing perhaps nobody has
+    /// heard yet: it goes on a second later, unless somebody knows what it promised before its disk was set back.
     ///
     /// # Errors
     /// When the node must not take part. [`Node::stopped`] says the same.
@@ -63,9 +64,7 @@ impl Node {
         site.recall_drain().await?;
         Operation::StartRecalled.reached();
         let is_new = site.log.groups().is_empty() && site.peers.roster.is_settled();
-        if !is_new {
-            site.recollect().await?;
-        }
+        site.recollect(is_new).await?;
         let mut groups = Vec::new();
         for (log, shard) in site.take_found().into_values() {
             let group = shard.number;
@@ -143,8 +142,8 @@ impl Site {
             .collect()
     }
 
-    /// Waits for a majority's memory, and compares it with the disk.
-    async fn recollect(&self) -> Result<(), StopReason> {
+    /// Waits for a majority's memory, or whose it can have when nobody may know this node yet, and compares it with the disk.
+    async fn recollect(&self, is_new: bool) -> Result<(), StopReason> {
         let others = self.peers.roster.peers();
         let members = self.peers.roster.members();
         let own = usize::from(members.contains(&self.config.node_id));
@@ -156,7 +155,7 @@ impl Site {
                 return Err(self.refuse(StopReason::DiskReplaced));
             }
             let heard = answers.keys().filter(|node| members.contains(*node)).count();
-            if heard.saturating_add(own) > members.len() / 2 {
+            if is_new || heard.saturating_add(own) > members.len() / 2 {
                 let until = *others_until.get_or_insert_with(|| runtime::instant_in(OTHERS_MAX));
                 let is_complete = others.iter().all(|peer| answers.contains_key(peer));
                 if is_complete || runtime::is_past(until) {

@@ -63,31 +63,35 @@ async fn a_transfer_goes_on_where_it_stopped_and_what_was_damaged_is_asked_for_a
 
     let mut receiver = Receiver::default();
     let head = codec::encode(&(FileNumber(0), 0_u64, 0_u32));
-    assert!(receiver.piece(&to, &head, b"x").await.is_err(), "a piece of no offer");
-    assert!(receiver.offered(&to, &offer[1..]).await.is_err(), "an offer that is damaged");
-    let first = receiver.offered(&to, &offer).await.unwrap();
+    assert!(receiver.piece(&to, 1, (&head, b"x")).await.is_err(), "a piece of no offer");
+    assert!(receiver.offered(&to, (1, &offer[1..])).await.is_err(), "an offer that is damaged");
+    let first = receiver.offered(&to, (1, &offer)).await.unwrap();
     let (head, mut body) = piece(&source, first);
     body[3] ^= 1;
-    assert_eq!(receiver.piece(&to, &head, &body).await.unwrap(), first, "damaged on its way");
+    assert_eq!(receiver.piece(&to, 1, (&head, &body)).await.unwrap(), first, "damaged on its way");
     body[3] ^= 1;
-    let second = receiver.piece(&to, &head, &body).await.unwrap();
+    // A leader that is none any more is not listened to, and nobody installs a part.
+    assert!(receiver.piece(&to, 2, (&head, &body)).await.is_err(), "another node's");
+    assert!(receiver.finish(1).is_none() && receiver.finish(2).is_none(), "not all is here");
+    let second = receiver.piece(&to, 1, (&head, &body)).await.unwrap();
     assert_ne!(first, second);
-    assert_eq!(receiver.piece(&to, &head, &body).await.unwrap(), second, "it came twice");
+    assert_eq!(receiver.piece(&to, 1, (&head, &body)).await.unwrap(), second, "it came twice");
 
     // Another attempt, even of another process, begins where this one ended.
     let mut receiver = Receiver::default();
-    assert_eq!(receiver.offered(&to, &offer).await.unwrap(), second);
+    assert_eq!(receiver.offered(&to, (1, &offer)).await.unwrap(), second);
     let mut next = second;
     while next.0.is_some() {
         let (head, body) = piece(&source, next);
-        next = receiver.piece(&to, &head, &body).await.unwrap();
+        next = receiver.piece(&to, 1, (&head, &body)).await.unwrap();
     }
-    let (meta, received) = receiver.finish().unwrap();
+    assert!(receiver.finish(2).is_none(), "another node's");
+    let (meta, received) = receiver.finish(1).unwrap();
     assert_eq!(meta.last_log_id, Some(log_id(2, 7)));
     let (mark, ledger) = received.install(&to).await.unwrap();
     assert_eq!((mark.index, mark.purge_upto), (7, Some(7)));
     assert_eq!(ledger.digest(), from.state.ledger().digest());
-    assert!(receiver.finish().is_none());
+    assert!(receiver.finish(1).is_none());
 
     // Whoever asked, and has not heard the answer, hears it again; until something else is on its way.
     let vote = |term| Vote::new_committed(term, 1);
@@ -95,6 +99,6 @@ async fn a_transfer_goes_on_where_it_stopped_and_what_was_damaged_is_asked_for_a
     receiver.set_answered(vote(2), vote(3));
     assert_eq!(receiver.answered(vote(2)), Some(vote(3)));
     assert_eq!(receiver.answered(vote(1)), None, "somebody else");
-    receiver.offered(&to, &offer).await.unwrap();
+    receiver.offered(&to, (1, &offer)).await.unwrap();
     assert_eq!(receiver.answered(vote(2)), None);
 }

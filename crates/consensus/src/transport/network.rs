@@ -192,25 +192,19 @@ struct Session<S> {
     requests: Option<S>,
     under_way: VecDeque<UnderWay>,
     bytes_under_way: usize,
+    /// When the answer to the oldest is late. Its time begins when the one before it is answered: whoever answers slowly is not
+    /// broken. Whatever is sent behind it changes nothing.
+    oldest_until: runtime::Instant,
 }
 
 /// A request that is not answered yet.
 struct UnderWay {
     bytes: usize,
     asked: Asked,
-    /// When its answer is late. Each request has its own time, whatever is sent behind it meanwhile.
-    deadline: runtime::Instant,
     /// The leader's term.
     term: u64,
     /// Its last entry; nothing, when it has none.
     last: Option<LogId>,
-}
-
-impl UnderWay {
-    async fn answer(&mut self) -> Result<Bytes, CallError> {
-        let answer = runtime::timeout_at(self.deadline, self.asked.answer()).await;
-        answer.unwrap_or(Err(CallError::TimedOut))
-    }
 }
 
 impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Session<S> {
@@ -227,10 +221,13 @@ impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Session<S> {
         let mut question = Message::question(self.network.group, Kind::Append, head);
         question.bodies = bodies;
         question.acked = self.network.acked(term);
-        let deadline = runtime::instant_in(APPEND_TIMEOUT);
+        let until = runtime::instant_in(APPEND_TIMEOUT);
         let asked = self.network.link.ask(self.network.lane, question).await?;
         let last = request.entries.last().map(|entry| entry.log_id);
-        self.under_way.push_back(UnderWay { bytes, asked, deadline, term, last });
+        if self.under_way.is_empty() {
+            self.oldest_until = until;
+        }
+        self.under_way.push_back(UnderWay { bytes, asked, term, last });
         self.bytes_under_way = self.bytes_under_way.saturating_add(bytes);
         Ok(())
     }
@@ -245,7 +242,7 @@ impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Session<S> {
             }
             tokio::select! {
                 biased;
-                answer = oldest_answer(oldest) => return Some(self.take(answer)),
+                answer = oldest_answer(oldest, self.oldest_until) => return Some(self.take(answer)),
                 request = next_request(&mut self.requests), if has_room => match request {
                     Some(request) => {
                         if let Err(error) = self.send(&request).await {
@@ -261,6 +258,7 @@ impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Session<S> {
     /// The oldest request is answered. What the peer has acknowledged is noted before anything is made of it.
     fn take(&mut self, answer: Result<Bytes, CallError>) -> Result<StreamAppendResult, RpcError> {
         let oldest = self.under_way.pop_front();
+        self.oldest_until = runtime::instant_in(APPEND_TIMEOUT);
         let bytes = oldest.as_ref().map_or(0, |oldest| oldest.bytes);
         self.bytes_under_way = self.bytes_under_way.saturating_sub(bytes);
         let answer = answer.map_err(rpc_error).and_then(|answer| read_answer(&answer))?;
@@ -279,11 +277,13 @@ async fn next_request<S: Stream + Unpin>(requests: &mut Option<S>) -> Option<S::
 }
 
 /// The answer to the oldest request; without one, never.
-async fn oldest_answer(oldest: Option<&mut UnderWay>) -> Result<Bytes, CallError> {
-    match oldest {
-        Some(oldest) => oldest.answer().await,
-        None => std::future::pending().await,
-    }
+async fn oldest_answer(
+    oldest: Option<&mut UnderWay>,
+    until: runtime::Instant,
+) -> Result<Bytes, CallError> {
+    let Some(oldest) = oldest else { return std::future::pending().await };
+    let answer = runtime::timeout_at(until, oldest.asked.answer()).await;
+    answer.unwrap_or(Err(CallError::TimedOut))
 }
 
 impl RaftNetworkV2<Group> for Network {
@@ -319,6 +319,7 @@ impl RaftNetworkV2<Group> for Network {
             requests: Some(input),
             under_way: VecDeque::new(),
             bytes_under_way: 0,
+            oldest_until: runtime::instant_in(APPEND_TIMEOUT),
         };
         let answers = stream::unfold(Some(session), |session| async move {
             let mut session = session?;

@@ -15,7 +15,8 @@ use crate::host::SEGMENT_BYTES;
 use crate::machine::Machine;
 
 /// How a node's log is opened.
-const LOG: Options = Options { segment_bytes: SEGMENT_BYTES, cache_bytes: SEGMENT_BYTES };
+pub(super) const LOG: Options =
+    Options { segment_bytes: SEGMENT_BYTES, cache_bytes: SEGMENT_BYTES };
 
 /// How long a node may take to meet a fault that waits for its next write.
 const MEET_MAX: Duration = Duration::from_secs(3);
@@ -34,7 +35,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LAG_MAX: u64 = 32;
 
 /// What became of a node that was started on a harmed disk.
-enum Fate {
+pub(super) enum Fate {
     /// It refused to open its disk.
     Refused(OpenError),
     /// It stopped.
@@ -252,7 +253,7 @@ impl Nemesis {
         self.replace_dead(id);
     }
 
-    fn wonder(&self, id: u64, fate: &Fate) {
+    pub(super) fn wonder(&self, id: u64, fate: &Fate) {
         let what = match fate {
             Fate::Refused(error) => format!("does not open: {error}"),
             Fate::Stopped(reason) => format!("stopped: {reason}"),
@@ -264,6 +265,16 @@ impl Nemesis {
 
     /// Some node, when everything is well and has been for a moment, and peace that lasts until the guard is dropped.
     async fn peaceful_victim(&mut self) -> Option<(u64, OwnedMutexGuard<()>)> {
+        let peace = self.peace_comes().await?;
+        // Who keeps nothing has promised nothing, and nobody knows its disk.
+        let keepers: BTreeSet<u64> = self.operator.keepers().into_values().flatten().collect();
+        let keepers: Vec<u64> = keepers.into_iter().collect();
+        let victim = self.chance.pick(&keepers)?;
+        self.is_well().then_some((victim, peace))
+    }
+
+    /// Waits until everything is well and has been for a moment; it stays so until the guard is dropped.
+    pub(super) async fn peace_comes(&mut self) -> Option<OwnedMutexGuard<()>> {
         if !self.operator.is_done() {
             return None;
         }
@@ -275,11 +286,7 @@ impl Nemesis {
         };
         simulated::timeout(PEACE_MAX, well).await?;
         simulated::sleep(PEACE_MIN).await;
-        // Who keeps nothing has promised nothing, and nobody knows its disk.
-        let keepers: BTreeSet<u64> = self.operator.keepers().into_values().flatten().collect();
-        let keepers: Vec<u64> = keepers.into_iter().collect();
-        let victim = self.chance.pick(&keepers)?;
-        self.is_well().then_some((victim, peace))
+        self.is_well().then_some(peace)
     }
 
     /// Every node takes part, every group has a leader, and everybody has nearly all of it.
@@ -324,6 +331,11 @@ impl Nemesis {
         };
         let _late = simulated::timeout(FOUND_MAX, led).await;
         simulated::sleep(PEACE_MIN).await;
+        self.start_harmed(id, has_to_stop).await
+    }
+
+    /// Starts a node on a harmed disk at once, and sees what becomes of it.
+    pub(super) async fn start_harmed(&mut self, id: u64, has_to_stop: bool) -> Fate {
         if let Err(error) = self.cluster.start(id).await {
             return Fate::Refused(error);
         }

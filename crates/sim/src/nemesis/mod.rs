@@ -6,6 +6,7 @@
 
 mod clocks;
 mod disks;
+mod ends;
 mod members;
 mod network;
 mod nodes;
@@ -96,6 +97,7 @@ impl Nemesis {
             Fault::RottenCheckpoint => self.rot_checkpoint().await,
             Fault::StaleDisk => self.take_back_disk().await,
             Fault::LostDisk => self.lose_disk().await,
+            Fault::LostEnd => self.lose_end().await,
             Fault::Jump => self.jump().await,
             Fault::Join => self.join(),
             Fault::Move => self.move_replica(),

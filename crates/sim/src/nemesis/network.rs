@@ -28,6 +28,7 @@ impl Nemesis {
             | Fault::RottenCheckpoint
             | Fault::StaleDisk
             | Fault::LostDisk
+            | Fault::LostEnd
             | Fault::Jump
             | Fault::Drift
             | Fault::Join

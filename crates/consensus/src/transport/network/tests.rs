@@ -56,7 +56,7 @@ fn request(index: u64) -> AppendEntriesRequest {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_request_has_a_time_of_its_own_whatever_is_sent_behind_it() {
+async fn what_is_sent_behind_it_gives_no_request_more_time() {
     let way = Way::new();
     let every_second = stream::unfold(10, |index| async move {
         runtime::sleep(Duration::from_secs(1)).await;
@@ -69,6 +69,29 @@ async fn each_request_has_a_time_of_its_own_whatever_is_sent_behind_it() {
     assert!(matches!(answers.next().await, Some(Err(_))), "the first is never answered");
     assert_eq!(begun.elapsed(), Duration::from_secs(1) + APPEND_TIMEOUT);
     assert!(answers.next().await.is_none(), "the session is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_answers_one_after_the_other_may_take_his_time() {
+    let mut way = Way::new();
+    let mut network = way.network();
+    let input = stream::iter((10..13).map(request)).chain(stream::pending());
+    let option = RPCOption::new(Duration::from_millis(200));
+    let mut answers = network.stream_append(input, option).await.unwrap();
+    let answering = async {
+        for index in 10..13 {
+            let (number, _) = way.said().await;
+            runtime::sleep(APPEND_TIMEOUT - Duration::from_secs(1)).await;
+            let matched = codec::encode(&AppendAnswer::Matched(Some(log_id(4, index))));
+            way.waiting.resolve(Message::answer(0, number, Ok(matched)));
+        }
+    };
+    let heard = async {
+        for _ in 0..3 {
+            assert!(matches!(answers.next().await, Some(Ok(Ok(_)))));
+        }
+    };
+    tokio::join!(answering, heard);
 }
 
 #[tokio::test]

@@ -89,7 +89,8 @@ impl Operator {
         self.take(steps).await
     }
 
-    /// Makes the acquaintance of a node that is to get something. Its process may have been started just now.
+    /// Makes the acquaintance of a node that is to get something. Its process may have been started just now, and asks what
+    /// it has promised before it takes part.
     pub(super) async fn meet(&mut self, node: u64, address: &str) -> Result<(), Failure> {
         self.known.insert(node, address.to_owned());
         let until = after(PERHAPS_MAX.min(self.left()));
@@ -105,6 +106,9 @@ impl Operator {
                     let what = format!("at {address} is node {}", status.node_id);
                     return Err(Failure::coded("NODE_MISMATCH", what));
                 }
+                Some(status) if !status.is_started && Instant::now() < until => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
                 Some(_) => return Ok(()),
             }
         }
@@ -117,7 +121,7 @@ impl Operator {
         (from, to): (u64, u64),
         yes: bool,
     ) -> Result<(), Failure> {
-        let view = self.look().await?;
+        let view = self.once_up(to).await?;
         let Some(at) = view.shards.get(&shard) else {
             return Err(Failure::usage(format!("there is no shard {shard}")));
         };
@@ -239,6 +243,18 @@ impl Operator {
                 Err(_) if Instant::now() < until => tokio::time::sleep(LOOK_EVERY).await,
                 looked => return looked,
             }
+        }
+    }
+
+    /// The same, once a node takes part in it; as it is, when that takes too long.
+    async fn once_up(&self, node: u64) -> Result<View, Failure> {
+        let until = after(NOBODY_MAX.min(self.left()));
+        loop {
+            let view = self.look().await?;
+            if view.is_up(node) || Instant::now() >= until {
+                return Ok(view);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
