@@ -2,6 +2,9 @@
 //!
 //! Wallets have their parts: `a…` move money among themselves, `hot` is what everybody pays, `h…` set money aside, and
 //! `f…` are frozen now and then. So what a checker needs to know of an account is in its name.
+//!
+//! Money goes round: what everybody pays is paid back, and who sets money aside is paid. Otherwise a long run ends with
+//! refusals alone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
@@ -184,6 +187,10 @@ impl Generator {
         while to == from {
             to = self.wallet();
         }
+        // What is posted of holds comes back.
+        if self.asks(Kind::Hold) && self.rng.random_ratio(1, 4) {
+            to = self.one_of("h", HOLDING);
+        }
         let amount = self.rng.random_range(1..=AMOUNT_MAX);
         Call::Transfer { id: self.id("t"), from, to, amount }
     }
@@ -226,16 +233,23 @@ impl Generator {
         }
     }
 
-    /// Mostly to one account; sometimes from it, so that it does not swallow everything.
+    /// Mostly to one account; sometimes from it, and then four times as much, so that it does not swallow everything.
     fn hot(&mut self) -> Call {
         let (wallet, hot) = (self.one_of("a", BANK), "hot".to_owned());
-        let (from, to) = if self.rng.random_ratio(4, 5) { (wallet, hot) } else { (hot, wallet) };
-        let amount = self.rng.random_range(1..=AMOUNT_MAX / 4);
+        let is_paid = self.rng.random_ratio(4, 5);
+        let most = if is_paid { AMOUNT_MAX / 4 } else { AMOUNT_MAX };
+        let (from, to) = if is_paid { (wallet, hot) } else { (hot, wallet) };
+        let amount = self.rng.random_range(1..=most);
         Call::Transfer { id: self.id("t"), from, to, amount }
     }
 
+    /// For a wallet that moves money, or for another that sets some aside.
     fn hold(&mut self) -> Call {
-        let (from, to) = (self.one_of("h", HOLDING), self.one_of("a", BANK));
+        let from = self.one_of("h", HOLDING);
+        let mut to = self.one_of("h", HOLDING);
+        if to == from || self.rng.random() {
+            to = self.one_of("a", BANK);
+        }
         let amount = self.rng.random_range(1..=AMOUNT_MAX / 8);
         let ttl_ms = self.rng.random_range(500..20_000);
         Call::Hold { id: self.id("h"), from, to, amount, ttl_ms }
@@ -260,10 +274,12 @@ impl Generator {
     }
 
     fn void(&mut self) -> Call {
-        match self.any_hold() {
-            Some(Placed { id: hold, .. }) => Call::Void { id: self.id("v"), hold },
-            None => self.hold(),
+        let Some(Placed { id: hold, .. }) = self.any_hold() else { return self.hold() };
+        // Mostly it is the last that is asked of it; whoever comes later is refused.
+        if self.rng.random_ratio(2, 3) {
+            self.placed.retain(|placed| placed.id != hold);
         }
+        Call::Void { id: self.id("v"), hold }
     }
 
     fn any_hold(&mut self) -> Option<Placed> {
@@ -274,10 +290,14 @@ impl Generator {
 
     /// A wallet that moves money; now and then one that may be frozen.
     fn wallet(&mut self) -> String {
-        if self.rng.random_ratio(1, 12) && self.mix.iter().any(|(kind, _)| *kind == Kind::Freeze) {
+        if self.rng.random_ratio(1, 12) && self.asks(Kind::Freeze) {
             return self.one_of("f", FREEZING);
         }
         self.one_of("a", BANK)
+    }
+
+    fn asks(&self, kind: Kind) -> bool {
+        self.mix.iter().any(|(known, _)| *known == kind)
     }
 
     fn one_of(&mut self, part: &str, many: u64) -> String {
