@@ -3,8 +3,8 @@
 //! Wallets have their parts: `a…` move money among themselves, `hot` is what everybody pays, `h…` set money aside, and
 //! `f…` are frozen now and then. So what a checker needs to know of an account is in its name.
 //!
-//! Money goes round: what everybody pays is paid back, and who sets money aside is paid. Otherwise a long run ends with
-//! refusals alone.
+//! Money goes round: what everybody pays is paid back, and who sets money aside is paid as well as he pays. Otherwise a long
+//! run ends with refusals alone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
@@ -100,7 +100,7 @@ impl Workload {
             Self::Reads => &[(Kind::Read, 12), (Kind::ReadStale, 8), (Kind::Transfer, 6)],
             Self::Statements => &[(Kind::Statement, 4), (Kind::Transfer, 6)],
             Self::Hot => &[(Kind::Hot, 10), (Kind::ReadHot, 4)],
-            Self::Admin => &[(Kind::Freeze, 5), (Kind::Unfreeze, 5), (Kind::Transfer, 6)],
+            Self::Admin => &[(Kind::Freeze, 8), (Kind::Unfreeze, 9), (Kind::Transfer, 6)],
         }
     }
 }
@@ -182,14 +182,15 @@ impl Generator {
     }
 
     fn transfer(&mut self) -> Call {
-        let from = self.wallet();
+        let mut from = self.wallet();
         let mut to = self.wallet();
         while to == from {
             to = self.wallet();
         }
-        // What is posted of holds comes back.
+        // Who sets money aside pays as often as he is paid.
         if self.asks(Kind::Hold) && self.rng.random_ratio(1, 4) {
-            to = self.one_of("h", HOLDING);
+            let side = if self.rng.random() { &mut from } else { &mut to };
+            *side = format!("h{}", self.rng.random_range(0..HOLDING));
         }
         let amount = self.rng.random_range(1..=AMOUNT_MAX);
         Call::Transfer { id: self.id("t"), from, to, amount }
