@@ -20,9 +20,6 @@ use crate::workload::{WORKLOADS, Workload};
 /// How much more is asked in a mix of all workloads than in one of two.
 const RATES_MAX: u64 = 2;
 
-/// Callers that all speak of one account: with more of them cut off at once, no order of theirs can be searched for.
-const HOT_CALLERS_MAX: u64 = 16;
-
 /// Nothing can be said: the run was vacuous, or could not be carried out.
 const NOTHING: u8 = 2;
 
@@ -50,6 +47,9 @@ enum Command {
         /// How long each run lasts
         #[arg(long, value_parser = duration, default_value = "60s")]
         duration: Duration,
+        /// Only these families of faults
+        #[arg(long, value_delimiter = ',')]
+        fault: Vec<Family>,
         #[command(flatten)]
         around: Around,
     },
@@ -144,8 +144,13 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
         Command::Check { dir } => check(dir),
         Command::Run(run) => in_hub(&run.around, |around, net| one(run, around, net)),
         Command::Short(around) => in_hub(around, short),
-        Command::Matrix { rounds, duration, around } => {
-            in_hub(around, |around, net| matrix(*rounds, *duration, around, net))
+        Command::Matrix { rounds, duration, fault, around } => {
+            let all = || families().map(|name| name.parse().map_err(anyhow::Error::msg));
+            let fault = match fault.as_slice() {
+                [] => all().collect::<anyhow::Result<Vec<Family>>>()?,
+                some => some.to_vec(),
+            };
+            in_hub(around, |around, net| matrix((*rounds, *duration), &fault, around, net))
         }
         Command::LeaderKill { times, around } => in_hub(around, |around, net| {
             let wanted = wanted(around, net, "leader-kill")?;
@@ -213,8 +218,8 @@ fn short(around: &Around, net: Option<&Net>) -> anyhow::Result<u8> {
 }
 
 fn matrix(
-    rounds: u64,
-    duration: Duration,
+    (rounds, duration): (u64, Duration),
+    families: &[Family],
     around: &Around,
     net: Option<&Net>,
 ) -> anyhow::Result<u8> {
@@ -228,20 +233,16 @@ fn matrix(
     ];
     let mut exits = Vec::new();
     for round in 0..rounds {
-        for family in families() {
+        for family in families {
             for (number, set) in (0_u64..).zip(&sets) {
-                let mut wanted = wanted(around, net, &format!("{family}-{number}"))?;
+                let mut wanted = wanted(around, net, &format!("{}-{number}", family.name))?;
                 wanted.workloads.clone_from(set);
-                wanted.families = vec![family.parse().map_err(anyhow::Error::msg)?];
+                wanted.families = vec![family.clone()];
                 wanted.seed = around.seed.saturating_add(round);
                 wanted.duration = duration;
                 // A mix of many kinds of calls needs more of them, so that there are enough of each.
                 let kinds = u64::try_from(set.len())?.div_ceil(2);
                 wanted.rate = around.rate.saturating_mul(kinds.min(RATES_MAX));
-                // Whoever searches one account's orders must not meet too many calls that are open at once.
-                if kinds == 1 && set.contains(&Workload::Hot) {
-                    wanted.callers = around.callers.min(HOT_CALLERS_MAX);
-                }
                 exits.push(one_of(&wanted, around));
                 if let Some(net) = net {
                     net.empty();

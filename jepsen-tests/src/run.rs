@@ -385,3 +385,45 @@ impl Shared {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(families: &[&str]) -> Wanted {
+        Wanted {
+            workloads: vec![Workload::Bank],
+            families: families.iter().map(|name| name.parse().unwrap()).collect(),
+            duration: Duration::from_secs(1),
+            seed: 1,
+            rate: 1,
+            callers: 1,
+            nodes: 3,
+            out: PathBuf::from("out"),
+            binary: PathBuf::from("ordinary"),
+            planted: Some(PathBuf::from("planted")),
+            net: None,
+        }
+    }
+
+    #[test]
+    fn a_planted_build_runs_only_where_every_fault_needs_it() {
+        for (families, binary) in [
+            (&["n7"][..], "planted"),
+            (&["n7", "clock-jump"], "planted"),
+            (&["n7", "n2"], "ordinary"),
+            (&["n18"], "ordinary"),
+            (&["n1"], "ordinary"),
+        ] {
+            assert_eq!(wanted(families).binary(), Path::new(binary), "{families:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_named() {
+        let why = wanted(&["n2", "loss"]).faults().unwrap_err().to_string();
+        assert!(why.contains("none of loss") && why.contains("no network namespaces"), "{why}");
+        let (can, refused) = wanted(&["n6"]).faults().unwrap();
+        assert_eq!((can.len(), refused.len()), (1, 2), "{refused:?}");
+    }
+}

@@ -2,6 +2,9 @@
 //!
 //! Wallets have their parts: `a…` move money among themselves, `hot` is what everybody pays, `h…` set money aside, and
 //! `f…` are frozen now and then. So what a checker needs to know of an account is in its name.
+//!
+//! Money goes round: what everybody pays is paid back, and who sets money aside is paid as well as he pays. Otherwise a long
+//! run ends with refusals alone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
@@ -97,7 +100,7 @@ impl Workload {
             Self::Reads => &[(Kind::Read, 12), (Kind::ReadStale, 8), (Kind::Transfer, 6)],
             Self::Statements => &[(Kind::Statement, 4), (Kind::Transfer, 6)],
             Self::Hot => &[(Kind::Hot, 10), (Kind::ReadHot, 4)],
-            Self::Admin => &[(Kind::Freeze, 5), (Kind::Unfreeze, 5), (Kind::Transfer, 6)],
+            Self::Admin => &[(Kind::Freeze, 8), (Kind::Unfreeze, 9), (Kind::Transfer, 6)],
         }
     }
 }
@@ -179,10 +182,15 @@ impl Generator {
     }
 
     fn transfer(&mut self) -> Call {
-        let from = self.wallet();
+        let mut from = self.wallet();
         let mut to = self.wallet();
         while to == from {
             to = self.wallet();
+        }
+        // Who sets money aside pays as often as he is paid.
+        if self.asks(Kind::Hold) && self.rng.random_ratio(1, 4) {
+            let side = if self.rng.random() { &mut from } else { &mut to };
+            *side = format!("h{}", self.rng.random_range(0..HOLDING));
         }
         let amount = self.rng.random_range(1..=AMOUNT_MAX);
         Call::Transfer { id: self.id("t"), from, to, amount }
@@ -226,23 +234,24 @@ impl Generator {
         }
     }
 
-    /// Mostly to one account; one time in five from it, four times as much: in hours it does not swallow everything.
+    /// Mostly to one account; sometimes from it, and then four times as much, so that it does not swallow everything.
     fn hot(&mut self) -> Call {
         let (wallet, hot) = (self.one_of("a", BANK), "hot".to_owned());
-        let is_to = self.rng.random_ratio(4, 5);
-        let (from, to) = if is_to { (wallet, hot) } else { (hot, wallet) };
-        let most = if is_to { AMOUNT_MAX / 4 } else { AMOUNT_MAX };
+        let is_paid = self.rng.random_ratio(4, 5);
+        let most = if is_paid { AMOUNT_MAX / 4 } else { AMOUNT_MAX };
+        let (from, to) = if is_paid { (wallet, hot) } else { (hot, wallet) };
         let amount = self.rng.random_range(1..=most);
         Call::Transfer { id: self.id("t"), from, to, amount }
     }
 
-    /// Some of what the payers of holds have lost comes back to them: else they had nothing left after minutes.
+    /// For a wallet that moves money, or for another that sets some aside.
     fn hold(&mut self) -> Call {
-        let (from, to) = (self.one_of("h", HOLDING), self.one_of("a", BANK));
-        let amount = self.rng.random_range(1..=AMOUNT_MAX / 8);
-        if self.rng.random_ratio(1, 4) {
-            return Call::Transfer { id: self.id("t"), from: to, to: from, amount };
+        let from = self.one_of("h", HOLDING);
+        let mut to = self.one_of("h", HOLDING);
+        if to == from || self.rng.random() {
+            to = self.one_of("a", BANK);
         }
+        let amount = self.rng.random_range(1..=AMOUNT_MAX / 8);
         let ttl_ms = self.rng.random_range(500..20_000);
         Call::Hold { id: self.id("h"), from, to, amount, ttl_ms }
     }
@@ -266,10 +275,12 @@ impl Generator {
     }
 
     fn void(&mut self) -> Call {
-        match self.any_hold() {
-            Some(Placed { id: hold, .. }) => Call::Void { id: self.id("v"), hold },
-            None => self.hold(),
+        let Some(Placed { id: hold, .. }) = self.any_hold() else { return self.hold() };
+        // Mostly it is the last that is asked of it; whoever comes later is refused.
+        if self.rng.random_ratio(2, 3) {
+            self.placed.retain(|placed| placed.id != hold);
         }
+        Call::Void { id: self.id("v"), hold }
     }
 
     fn any_hold(&mut self) -> Option<Placed> {
@@ -280,10 +291,14 @@ impl Generator {
 
     /// A wallet that moves money; now and then one that may be frozen.
     fn wallet(&mut self) -> String {
-        if self.rng.random_ratio(1, 12) && self.mix.iter().any(|(kind, _)| *kind == Kind::Freeze) {
+        if self.rng.random_ratio(1, 12) && self.asks(Kind::Freeze) {
             return self.one_of("f", FREEZING);
         }
         self.one_of("a", BANK)
+    }
+
+    fn asks(&self, kind: Kind) -> bool {
+        self.mix.iter().any(|(known, _)| *known == kind)
     }
 
     fn one_of(&mut self, part: &str, many: u64) -> String {

@@ -1,5 +1,7 @@
 //! Twenty thousand requests of every kind, all asked again after each thing that could make a cluster forget: its leader
 //! dies, a replica is born from a snapshot and leads, every process is restarted. One effect, one answer.
+//!
+//! `PAYCORE_PLANTED` names a planted build's binary, which forgets on purpose: that it does is noticed.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +14,7 @@
 mod support;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use client::{
@@ -56,7 +59,7 @@ fn twenty_thousand_requests_have_one_effect_and_one_answer_whatever_happens() {
     let mut cluster = Cluster::start_of("dev-3.toml", SHARDS, OFTEN);
     cluster.introduced();
     let bank = Bank::open(&cluster.endpoint);
-    let all = Everything::ask(&bank);
+    let all = Everything::ask(&bank, REQUESTS);
     all.count();
     let books = bank.books();
 
@@ -85,6 +88,21 @@ fn twenty_thousand_requests_have_one_effect_and_one_answer_whatever_happens() {
     for shard in 0..SHARDS {
         cluster.settled_of(shard.into());
     }
+}
+
+#[test]
+fn a_cluster_that_does_not_remember_a_no_is_found_out() {
+    let Some(program) = std::env::var_os("PAYCORE_PLANTED") else {
+        eprintln!("skipped: PAYCORE_PLANTED names no planted build");
+        return;
+    };
+    let planted = (Path::new(&program), "forget-rejections");
+    let cluster = Cluster::start_planted(planted, "dev-3.toml", SHARDS, OFTEN);
+    let bank = Bank::open(&cluster.endpoint);
+    let all = Everything::ask(&bank, ROUND);
+    let wrong = all.wrong(&bank);
+    eprintln!("{} of {ROUND} answers are wrong; {:?}", wrong.len(), wrong.first());
+    assert!(!wrong.is_empty(), "nobody noticed");
 }
 
 /// Has a new node take over what a dead one kept. Nobody has the log's beginning any more, so it comes by snapshots.
@@ -153,12 +171,12 @@ enum Kind {
 }
 
 impl Everything {
-    /// Makes all requests, and remembers what becomes of each.
-    fn ask(bank: &Bank) -> Self {
+    /// Makes so many requests, and remembers what becomes of each.
+    fn ask(bank: &Bank, count: usize) -> Self {
         let began = Instant::now();
         let mut draw = Draw::new(bank);
         let mut asked = Vec::new();
-        while asked.len() < REQUESTS {
+        while asked.len() < count {
             let drawn: Vec<_> = (0..ROUND).map(|_| draw.next()).collect();
             let requests: Vec<&Request> = drawn.iter().map(|(_, request)| request).collect();
             let answers = bank.answers(&requests);
@@ -192,19 +210,25 @@ impl Everything {
     /// Asks everything again: each answer is the first one, and says that it is.
     fn ask_again(&self, bank: &Bank, when: &str) {
         let began = Instant::now();
+        let wrong = self.wrong(bank);
+        assert_eq!(wrong.first(), None, "{when}: {} answers are wrong", wrong.len());
+        let count = self.asked.len();
+        eprintln!("{when}: {count} replays in {:?}, each with its one answer", began.elapsed());
+    }
+
+    /// Asks everything again. Gives what was answered otherwise than the first time.
+    fn wrong(&self, bank: &Bank) -> Vec<String> {
         let requests: Vec<&Request> = self.asked.iter().map(|(_, request, _)| request).collect();
         let answers = bank.answers(&requests);
-        assert_eq!(answers.len(), REQUESTS);
-        let expected = self.asked.iter().map(|(_, _, first)| replayed(first.clone()));
-        let mut wrong =
-            self.asked.iter().zip(&answers).zip(expected).filter(|((_, now), then)| *now != then);
-        if let Some((((kind, request, _), now), then)) = wrong.next() {
-            let others = wrong.count();
-            panic!(
-                "{when}: {kind:?} {request:?} was answered {then:?}, and now {now:?}; so were {others} more"
-            );
+        assert_eq!(answers.len(), self.asked.len());
+        let mut wrong = Vec::new();
+        for ((kind, request, first), now) in self.asked.iter().zip(answers) {
+            let then = replayed(first.clone());
+            if now != then {
+                wrong.push(format!("{kind:?} {request:?} was answered {then:?}, and now {now:?}"));
+            }
         }
-        eprintln!("{when}: {REQUESTS} replays in {:?}, each with its one answer", began.elapsed());
+        wrong
     }
 }
 

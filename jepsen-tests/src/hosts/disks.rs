@@ -1,8 +1,10 @@
 //! Disks that can lose their power, fail, and be full: what each node keeps lies in a file system of its own, in a file.
 //!
 //! When the power of one is cut, the file system itself forgets what was not synced, and takes nothing any more
-//! (`EXT4_IOC_SHUTDOWN`). A node that goes on meanwhile has a disk that fails. When the power is back, what is mounted is
-//! a copy of what had reached the file: the kernel may still know the file system that it was.
+//! (`EXT4_IOC_SHUTDOWN`). A node that goes on meanwhile has a disk that fails. And the loop device can be made so small that
+//! nearly all of the file system lies beyond its end: then writes are taken, and no sync of them succeeds. When the power
+//! is back, or the disk works again, what is mounted is a copy of what had reached the file: the kernel may still know the
+//! file system that it was.
 //!
 //! **Invariant:** nothing of it outlives the tester, however that ends. A file has no name any more as soon as it is
 //! mounted, its loop device goes with the mount, and the tester has a mount namespace of its own.
@@ -39,6 +41,14 @@ const CUT: &str = "import fcntl,os,struct,sys\n\
                    for at in sys.argv[2:]:\n \
                    with open(at+'/witness','wb') as file: file.write(b'w'*int(sys.argv[1]))\n\
                    for fd in fds: fcntl.ioctl(fd,0x8004587d,struct.pack('I',2))\n";
+
+/// Has a file system's loop device end after its first blocks (`LOOP_SET_STATUS64`, `lo_sizelimit`).
+const SHRINK: &str = "import fcntl,os,struct,sys\n\
+                      at='/dev/loop%d'%os.minor(os.stat(sys.argv[1]).st_dev)\n\
+                      fd,status=os.open(at,os.O_RDWR),bytearray(232)\n\
+                      fcntl.ioctl(fd,0x4c05,status)\n\
+                      struct.pack_into('Q',status,32,65536)\n\
+                      fcntl.ioctl(fd,0x4c04,status)\n";
 
 /// The disks of a run.
 #[derive(Debug)]
@@ -96,7 +106,16 @@ impl Disks {
         Ok(WITNESS_BYTES)
     }
 
-    /// The power is there again. Gives how many bytes of what was written last are left. Nobody may use the disk meanwhile.
+    /// From now on a node's disk takes writes, and no sync of them succeeds.
+    ///
+    /// # Errors
+    /// When it cannot be done.
+    pub(crate) fn fail_syncs(&self, node: u64) -> anyhow::Result<()> {
+        run(&["python3", "-c", SHRINK, &text(&self.disk(node))]).context("making syncs fail")?;
+        Ok(())
+    }
+
+    /// The power is there again, or the disk works. Gives how many bytes of what was written last are left. Nobody may use the disk meanwhile.
     ///
     /// # Errors
     /// When it cannot be mounted any more.
@@ -220,7 +239,30 @@ pub(crate) fn obstacle(dir: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use super::*;
+
+    /// A write is taken and its sync fails, and what was synced before is there when the disk works again.
+    #[test]
+    fn a_disk_takes_writes_that_it_cannot_sync() {
+        let dir = tempfile::tempdir().unwrap();
+        if let Some(why) = obstacle(dir.path()) {
+            eprintln!("skipped: {why}");
+            return;
+        }
+        let disks = Disks::create(dir.path().join("disks")).unwrap();
+        disks.give(1).unwrap();
+        let path = disks.disk(1).join("file");
+        std::fs::write(&path, [7; 8_192]).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.sync_all().unwrap();
+        disks.fail_syncs(1).unwrap();
+        file.write_all_at(b"late", 5_000).unwrap();
+        assert!(file.sync_data().is_err(), "it cannot be synced");
+        disks.come_back(1).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), [7; 8_192]);
+    }
 
     /// What was synced is there when the power is back, what was not is gone; a full disk takes nothing, until there is
     /// room. Where no disks can be made, it says so.

@@ -14,6 +14,9 @@ use crate::hosts::wires::Wires;
 /// Of a hundred packets, so many are lost.
 const LOST_PERCENT: u64 = 20;
 
+/// How often a shard is handed over so that two nodes lead.
+const HANDED_MAX: u32 = 5;
+
 /// How long a flapping link is down, and then up.
 const FLAP: Duration = Duration::from_millis(400);
 
@@ -77,13 +80,9 @@ impl Nemesis<'_> {
             }
             Trouble::Ring => ring(&nodes, &mut cuts),
             Trouble::CutLeaders => {
-                let status = self.cluster.status().await?;
-                let leaders: BTreeSet<u64> =
-                    status.shards.iter().filter_map(|shard| shard.leader).collect();
-                for (one, other) in pairs(&leaders.into_iter().collect::<Vec<_>>()) {
+                for (one, other) in pairs(&self.leaders().await?) {
                     both(Role::Node(one), Role::Node(other), &mut cuts);
                 }
-                anyhow::ensure!(!cuts.is_empty(), "one node leads all shards");
             }
             Trouble::Mute | Trouble::Deaf => {
                 let leader = self.cluster.leader(shard).await?;
@@ -101,6 +100,24 @@ impl Nemesis<'_> {
             Trouble::Delay => {}
         }
         Ok(cuts)
+    }
+
+    /// Those who lead shards: two at the least. When one leads them all, another is given one.
+    async fn leaders(&mut self) -> anyhow::Result<Vec<u64>> {
+        for _ in 0..HANDED_MAX {
+            let status = self.cluster.status().await?;
+            let leaders: BTreeSet<u64> =
+                status.shards.iter().filter_map(|shard| shard.leader).collect();
+            if leaders.len() > 1 {
+                return Ok(leaders.into_iter().collect());
+            }
+            let other = self.cluster.nodes().into_iter().find(|node| !leaders.contains(node));
+            let (shard, to) = (self.any_shard().to_string(), other.context("another node")?);
+            // One that cannot take it now may a little later.
+            let _ =
+                self.cluster.command(&["transfer-leader", &shard, &to.to_string(), "--yes"]).await;
+        }
+        anyhow::bail!("one node leads all shards")
     }
 
     /// A node and the first gateway on one side, everybody else on the other: so there are callers on both.

@@ -74,7 +74,9 @@ impl Nemesis<'_> {
         while began.elapsed() < stays {
             let shard = self.any_shard();
             let old = self.cluster.leader(shard).await?;
-            let new = self.cluster.nodes().into_iter().find(|node| *node > old).unwrap_or(1);
+            let nodes = self.cluster.nodes();
+            let next = nodes.iter().find(|node| **node > old).or(nodes.first());
+            let new = *next.context("a cluster has nodes")?;
             let (of, to) = (shard.to_string(), new.to_string());
             let told = self.cluster.command(&["transfer-leader", &of, &to, "--yes"]).await;
             let now = self.cluster.leader(shard).await.ok();

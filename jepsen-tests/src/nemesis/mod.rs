@@ -101,8 +101,10 @@ pub(crate) enum Ailment {
     PowerCut,
     /// The power of all nodes is cut at once.
     PowerCutAll,
-    /// Every sync fails, and every write, while the node goes on.
+    /// No sync succeeds, while the node goes on and its writes are taken.
     FailSync,
+    /// No write and no sync succeeds, while the node goes on.
+    FailDisk,
     /// A leader's disk is nearly full.
     Full,
     /// All disks are nearly full.
@@ -140,6 +142,7 @@ const FAULTS: &[(&str, Fault)] = &[
     ("power-cut", Fault::Disk(Ailment::PowerCut)),
     ("power-cut-all", Fault::Disk(Ailment::PowerCutAll)),
     ("fail-sync", Fault::Disk(Ailment::FailSync)),
+    ("fail-disk", Fault::Disk(Ailment::FailDisk)),
     ("full-disk", Fault::Disk(Ailment::Full)),
     ("full-disks", Fault::Disk(Ailment::FullAll)),
     ("no-space", Fault::Disk(Ailment::NoSpace)),
@@ -164,7 +167,7 @@ const FAMILIES: &[(&str, &[Fault])] = &[
     ("n6", &[Fault::Net(Trouble::Loss), Fault::Net(Trouble::Flap), Fault::Net(Trouble::Delay)]),
     ("n7", &[Fault::ClockJump, Fault::ClockStrobe]),
     ("n8", &[Fault::Disk(Ailment::PowerCutAll), Fault::Disk(Ailment::PowerCut)]),
-    ("n9", &[Fault::Disk(Ailment::FailSync)]),
+    ("n9", &[Fault::Disk(Ailment::FailSync), Fault::Disk(Ailment::FailDisk)]),
     ("n10", &[Fault::SlowDisk]),
     (
         "n11",
@@ -201,6 +204,7 @@ const FAMILIES: &[(&str, &[Fault])] = &[
             Fault::LoseDisk,
             Fault::Disk(Ailment::FullAll),
             Fault::Disk(Ailment::NoSpace),
+            Fault::Disk(Ailment::FailDisk),
             Fault::Members,
             Fault::ClockJump,
             Fault::StaleDisk,

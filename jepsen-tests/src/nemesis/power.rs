@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Ailment, Bite, Nemesis};
 use crate::checkers::DIED;
 use crate::hosts::Role;
-use crate::hosts::disks::NEARLY_FULL_BYTES;
+use crate::hosts::disks::{Disks, NEARLY_FULL_BYTES};
 use crate::hosts::process::Process;
 
 /// What was cut off is without power for a part of the fault's time, so that it has to catch up under load.
@@ -31,7 +31,10 @@ impl Nemesis<'_> {
                 self.cut_power(&[node], stays).await
             }
             Ailment::PowerCutAll => self.cut_power(&self.cluster.nodes(), stays).await,
-            Ailment::FailSync => self.fail_sync(stays).await,
+            Ailment::FailSync => self.fail(Disks::fail_syncs, stays).await,
+            Ailment::FailDisk => {
+                self.fail(|disks, node| disks.cut_power(&[node]).map(drop), stays).await
+            }
             Ailment::Full => {
                 let shard = self.any_shard();
                 let leader = self.cluster.leader(shard).await?;
@@ -72,11 +75,15 @@ impl Nemesis<'_> {
     }
 
     /// A disk fails under its node, which has to stop by itself and say so.
-    async fn fail_sync(&mut self, stays: Duration) -> anyhow::Result<Bite> {
+    async fn fail(
+        &mut self,
+        fail: impl FnOnce(&Disks, u64) -> anyhow::Result<()>,
+        stays: Duration,
+    ) -> anyhow::Result<Bite> {
         let node = self.any_node();
         let disks = self.cluster.disks()?;
         let said = self.cluster.process(Role::Node(node), |process| process.log_len())?;
-        disks.cut_power(&[node])?;
+        fail(disks, node)?;
         let stopped = self.stopped_by(node, (said, FAILED)).await?;
         let mut bite = match stopped {
             Some(bite) => bite,

@@ -115,6 +115,21 @@ impl Cluster {
         cluster
     }
 
+    /// The same, with a bug on purpose: of a planted build.
+    pub(crate) fn start_planted(
+        (program, plant): (&Path, &str),
+        file: &str,
+        shards: u16,
+        more: &str,
+    ) -> Self {
+        let many = format!("shards = {shards}\n");
+        let mut cluster = Self::lay_out(file, |text| text.replace("shards = 1\n", &many) + more);
+        cluster.program = program.to_owned();
+        cluster.environment = vec![("PAYCORE_PLANT".to_owned(), plant.to_owned())];
+        cluster.start_all(|_| Vec::new());
+        cluster
+    }
+
     /// The same, with flags for the gateway; they are chosen when the cluster's directory is there.
     pub(crate) fn start_with(
         file: &str,

@@ -188,6 +188,7 @@ const fn is_addition(act: Act) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::guess;
     use super::*;
 
     fn step(began: u64, ended: u64, act: Act) -> Step {
@@ -262,8 +263,28 @@ mod tests {
             let naive = permuted(2, &steps, &mut Vec::new());
             assert_eq!(told(2, &steps) == Told::Yes, naive, "{steps:?}");
             fitting += u32::from(naive);
+            // A guess that fits is an order; of all guesses one fits when there is an order at all.
+            let additions = (0..5).filter(|place| is_addition(steps[*place].act));
+            let fits = guesses(&additions.collect::<Vec<_>>())
+                .iter()
+                .filter(|order| guess::fits(2, true, &steps, order))
+                .count();
+            assert_eq!(fits > 0, naive, "{steps:?}");
         }
         assert!((300..2_700).contains(&fitting), "{fitting} of 3000 fit");
+    }
+
+    /// Every order of every part of these.
+    fn guesses(of: &[usize]) -> Vec<Vec<usize>> {
+        let mut all = vec![Vec::new()];
+        for place in of {
+            let others: Vec<usize> = of.iter().copied().filter(|other| other != place).collect();
+            for mut order in guesses(&others) {
+                order.push(*place);
+                all.push(order);
+            }
+        }
+        all
     }
 
     /// Whether some order of the steps fits, by trying them all.
