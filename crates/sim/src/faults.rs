@@ -55,17 +55,22 @@ pub enum Fault {
     Leave,
     /// A shard is handed over to another of its nodes.
     Lead,
+    /// A gateway is cut off from some of the nodes, or from all.
+    GatewayCut,
+    /// A gateway is killed while requests wait in it.
+    GatewayKill,
 }
 
 impl Fault {
     /// All of them, those of the network first.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::CutOff,
         Self::Split,
         Self::OneWay,
         Self::Storm,
         Self::Break,
         Self::SlowDisk,
+        Self::GatewayCut,
         Self::Kill,
         Self::Power,
         Self::Blackout,
@@ -84,14 +89,26 @@ impl Fault {
         Self::Move,
         Self::Leave,
         Self::Lead,
+        Self::GatewayKill,
     ];
 
     /// Whether it comes over the network, at the same time as harm to a node.
     pub(crate) const fn is_of_the_network(self) -> bool {
         matches!(
             self,
-            Self::CutOff | Self::Split | Self::OneWay | Self::Storm | Self::Break | Self::SlowDisk
+            Self::CutOff
+                | Self::Split
+                | Self::OneWay
+                | Self::Storm
+                | Self::Break
+                | Self::SlowDisk
+                | Self::GatewayCut
         )
+    }
+
+    /// Whether it is a gateway's: whether it comes is drawn apart, so that what else a seed draws stays as it was.
+    pub(crate) const fn is_of_a_gateway(self) -> bool {
+        matches!(self, Self::GatewayCut | Self::GatewayKill)
     }
 
     /// Its name, as it is written and read.
@@ -122,6 +139,8 @@ impl Fault {
             Self::Move => "move",
             Self::Leave => "leave",
             Self::Lead => "lead",
+            Self::GatewayCut => "gateway-cut",
+            Self::GatewayKill => "gateway-kill",
         }
     }
 }

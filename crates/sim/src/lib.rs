@@ -1,7 +1,7 @@
 //! A whole cluster in one thread, from one seed.
 //!
 //! Consensus, shards, relays and ledgers are the code that runs in production. The network, the disks and the clocks are
-//! simulated (`consensus::simulated`), and the actors' part is played by a loop (`driver.rs`). A seed draws how large the
+//! simulated (`runtime` and `consensus::simulated`), and the actors' part is played by a loop (`driver.rs`). A seed draws how large the
 //! cluster is, what is done in it and what goes wrong (`draw.rs`). A run has two phases: one of faults, and one without, in
 //! which everything has to finish. Then the invariants are looked at, each of them in a file of its own.
 //!
@@ -28,6 +28,7 @@ mod draw;
 mod driver;
 mod effects;
 mod faults;
+mod gateways;
 mod host;
 mod invariants;
 mod machine;
@@ -40,6 +41,7 @@ mod run;
 mod session;
 mod trace;
 mod weather;
+mod wires;
 mod work;
 
 pub use draw::{BadLine, Draw};
