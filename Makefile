@@ -44,9 +44,13 @@ membership: next-level
 	PAYCORE_MEMBERSHIP_STEPS=$(STEPS) PAYCORE_NEXT_LEVEL=$(CURDIR)/target/next-level/paycore \
 		cargo test --workspace --test operations random_steps -- --nocapture
 
-# A process dies at every step of money between shards, and of every operation of a cluster.
+# A process dies at every step of money between shards, and of every operation of a cluster. Both mostly wait for elections,
+# so they run beside each other.
 failpoints: planted
-	PAYCORE_PLANTED=$(CURDIR)/target/planted/paycore cargo test --workspace --test failpoints --test cluster_failpoints
+	cargo test --workspace --test failpoints --test cluster_failpoints --no-run
+	PAYCORE_PLANTED=$(CURDIR)/target/planted/paycore; export PAYCORE_PLANTED; \
+		cargo test --workspace --test failpoints & money=$$!; \
+		cargo test --workspace --test cluster_failpoints; cluster=$$?; wait $$money && exit $$cluster
 
 # Each planted bug is caught: the simulator's tests and the black box's are proven before they are trusted.
 plants: planted

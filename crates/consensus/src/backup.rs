@@ -57,6 +57,8 @@ struct Head {
     recent_ms: (u64, u64),
     recent_digest: u128,
     recent_max: u64,
+    /// The feature level by which all of it is written.
+    level: u32,
 }
 
 /// What stands at the end.

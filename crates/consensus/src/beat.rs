@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::clock::ClockAlarm;
 use crate::codec;
 use crate::desk::{Desk, Host};
-use crate::messages::{Beat, BeatAnswer, Foreign};
+use crate::messages::{Beat, BeatAnswer};
 use crate::runtime;
 use crate::transport::{Kind, Lane, Link, Message, Peers};
 use crate::witness::Promise;
@@ -41,7 +41,7 @@ pub(crate) async fn beat(desk: Arc<Desk>, link: Arc<Link>, mut stop: watch::Rece
                 .iter()
                 .map(|host| (host.shard.number, host.shard.state.digests().newest()))
                 .collect(),
-            foreign: foreign(&desk, link.peer),
+            foreign: desk.foreign_to(link.peer),
             nodes: desk.roster.nodes(),
         };
         let question = Message::question(NO_GROUP, Kind::Beat, codec::encode(&beat));
@@ -50,6 +50,7 @@ pub(crate) async fn beat(desk: Arc<Desk>, link: Arc<Link>, mut stop: watch::Rece
             Ok(Ok(answer)) => {
                 desk.clock.heard(link.peer, answer.wall_ms, sent);
                 link.set_may_lead(answer.may_lead);
+                desk.heed(&answer.foreign);
             }
             Ok(Err(error)) => {
                 tracing::error!(peer = link.peer, %error, "an answer that cannot be read");
@@ -58,22 +59,6 @@ pub(crate) async fn beat(desk: Arc<Desk>, link: Arc<Link>, mut stop: watch::Rece
         }
         pause(&mut stop).await;
     }
-}
-
-/// The groups that this node leads and the peer is no member of. Only what is committed counts, and nothing while a change
-/// is under way.
-fn foreign(desk: &Desk, peer: u64) -> Vec<Foreign> {
-    let said = desk.hosts().into_iter().filter_map(|host| {
-        let metrics = host.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let committed = &metrics.committed_membership_config;
-        let is_settled = committed.log_id() == metrics.membership_config.log_id();
-        let leads = metrics.state == ServerState::Leader;
-        let index = committed.log_id().as_ref().filter(|_| leads && is_settled)?.index;
-        let group = host.shard.number;
-        committed.get_node(&peer).is_none().then_some(Foreign { group, index })
-    });
-    said.collect()
 }
 
 /// Looks after this node's own groups in the same rhythm, until the node stops.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ledger::{AccountId, Books, ColdName, Ledger, Restore, posting_filter};
+use ledger::{AccountId, Books, ColdName, LEVEL_MAX, Ledger, Restore, posting_filter};
 use openraft::async_runtime::WatchReceiver;
 use openraft::storage::RaftSnapshotBuilder;
 use serde::{Deserialize, Serialize};
@@ -145,11 +145,16 @@ pub(crate) fn open(
 }
 
 /// Makes a ledger of a checkpoint's pages, and checks that it is the one that was written.
+///
+/// What a newer release wrote is not looked at: read wrongly, it would pass for damaged.
 pub(crate) fn read(
     books: Books,
     checkpoint: &Checkpoint,
     pages: impl IntoIterator<Item = Result<Page, StoreError>>,
 ) -> Result<Ledger, StoreError> {
+    if checkpoint.level > LEVEL_MAX {
+        return Err(StoreError::Newer { level: checkpoint.level, level_max: LEVEL_MAX });
+    }
     let mut restore = Restore::new(books);
     for page in pages {
         let (name, value) = page?;
@@ -247,6 +252,7 @@ pub(crate) fn write(
         records: image.records(),
         digest: image.digest(),
         volume_digest: image.cold_digest(),
+        level: image.level(),
     })
 }
 
@@ -334,3 +340,7 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests count small things")]
+mod tests;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
+use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use openraft::error::Fatal;
 use tokio::sync::{mpsc, watch};
@@ -306,15 +307,37 @@ impl Desk {
                 self.compare(&host.shard, asker.node, digests);
             }
         }
-        for said in &beat.foreign {
+        self.heed(&beat.foreign);
+        let may_lead =
+            self.clock.may_lead() && !*self.is_drained.borrow() && *self.has_room.borrow();
+        let wall_ms = self.clock.reading().wall_ms;
+        Ok(codec::encode(&BeatAnswer { wall_ms, may_lead, foreign: self.foreign_to(asker.node) }))
+    }
+
+    /// The groups that this node leads and another is no member of. Only what is committed counts, and nothing while a
+    /// change is under way.
+    pub(crate) fn foreign_to(&self, node: u64) -> Vec<Foreign> {
+        let said = self.hosts().into_iter().filter_map(|host| {
+            let metrics = host.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let committed = &metrics.committed_membership_config;
+            let is_settled = committed.log_id() == metrics.membership_config.log_id();
+            let leads = metrics.state == ServerState::Leader;
+            let index = committed.log_id().as_ref().filter(|_| leads && is_settled)?.index;
+            let group = host.shard.number;
+            committed.get_node(&node).is_none().then_some(Foreign { group, index })
+        });
+        said.collect()
+    }
+
+    /// Leaves the groups of which leaders say that this node is no member.
+    pub(crate) fn heed(&self, foreign: &[Foreign]) {
+        for said in foreign {
             let host = self.host(said.group);
             if host.is_some_and(|host| host.is_foreign(self.roster.node, said)) {
                 self.call(Call::Leave(*said));
             }
         }
-        let may_lead =
-            self.clock.may_lead() && !*self.is_drained.borrow() && *self.has_room.borrow();
-        Ok(codec::encode(&BeatAnswer { wall_ms: self.clock.reading().wall_ms, may_lead }))
     }
 
     fn compare(&self, shard: &Shard, node: u64, digests: &[crate::messages::DigestAt]) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::{Stream, StreamExt};
-use ledger::{Batch, ColdName, Decided, Fetched};
+use ledger::{Batch, ColdName, Decided, Fetched, LevelUnknown};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 
@@ -140,8 +140,10 @@ impl Machine {
             self.shard.state.ledger().apply(index, &batch, &fetched)
         }));
         let decided = applied.map_err(|panic| {
-            let why = words(panic.as_ref()).into();
-            self.shard.fail(StopReason::Ledger { shard, index, why })
+            let newer =
+                |unknown: &LevelUnknown| StopReason::Newer { shard, index, unknown: *unknown };
+            let bug = || StopReason::Ledger { shard, index, why: words(panic.as_ref()).into() };
+            self.shard.fail(panic.downcast_ref().map_or_else(bug, newer))
         })?;
         self.look_for_state_cut();
         Ok(decided)

@@ -133,6 +133,8 @@ pub(crate) struct BeatAnswer {
     pub(crate) wall_ms: u64,
     /// Whether the answerer may lead: its clock is right, and nobody drains it.
     pub(crate) may_lead: bool,
+    /// As in a beat: who was removed may be the only one of the two that knows the other.
+    pub(crate) foreign: Vec<Foreign>,
 }
 
 /// What a node says to one that wants a checkpoint of its.

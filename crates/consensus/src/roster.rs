@@ -22,7 +22,7 @@ use crate::raft::{DiskId, Member, StoredMembership};
 use crate::transport::proto::Greeting;
 
 /// The version of the protocol between nodes. Nodes of different versions turn each other away.
-const PROTOCOL: u32 = 3;
+const PROTOCOL: u32 = 4;
 
 /// Why a greeting is not accepted. Travels as text in a status, and is shown to operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use ledger::{BatchError, Corrupt};
+use ledger::{BatchError, Corrupt, LevelUnknown};
 use tokio::sync::watch;
 
 use crate::log::{ADVICE_NEW_ID, LogError};
-use crate::store::StoreError;
+use crate::store::{ADVICE_NEWER, StoreError};
 use crate::witness::Forgotten;
 
 /// A bug, corruption, or a disk that said no: nothing that a node may go on from.
@@ -47,8 +47,17 @@ pub enum StopReason {
         /// What is wrong with it.
         error: Corrupt,
     },
-    /// The ledger refused to go on: a feature level that only newer releases know, a bug, or a log that is wrong. Start a
-    /// newer release, or report it: the other nodes will stop there too.
+    /// The cluster's feature level was raised above what this release knows. Start the newer release.
+    #[error("shard {shard}, entry {index}: {unknown}")]
+    Newer {
+        /// The shard.
+        shard: u16,
+        /// The entry that raises it.
+        index: u64,
+        /// The level.
+        unknown: LevelUnknown,
+    },
+    /// The ledger refused to go on: a bug, or a log that is wrong. Report it: the other nodes will stop there too.
     #[error("shard {shard}, entry {index}: the ledger panicked: {why}")]
     Ledger {
         /// The shard.
@@ -106,6 +115,7 @@ impl StopReason {
             Self::Log(error) => error.advice(),
             Self::Store { error, .. } | Self::Roster { error } => error.advice(),
             Self::Forgot { .. } | Self::DiskReplaced | Self::Diverged { .. } => ADVICE_NEW_ID,
+            Self::Newer { .. } => ADVICE_NEWER,
             Self::StateLost { .. } => {
                 "keep the data directory, and restore the cluster from a backup"
             }

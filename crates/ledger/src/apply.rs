@@ -13,7 +13,7 @@ use crate::hold::HoldState;
 use crate::id::{AccountId, HoldId, Time};
 use crate::key::{KEY_SKEW_MS, Key, Operation};
 use crate::ledger::Ledger;
-use crate::outcome::{Answer, Decided, Posted};
+use crate::outcome::{Answer, Decided, Posted, Said};
 use crate::plant::Plant;
 use crate::rejection::Rejection;
 
@@ -111,22 +111,27 @@ impl Ledger {
         request: &Request,
         fingerprint: u128,
         fetched: &Fetched,
-    ) -> Option<Answer> {
+    ) -> Said {
         if let Command::Deliver { from, acked, message, .. } = &request.command {
-            return Some(self.deliver(position, request.tenant, (*from, *acked), message.as_ref()));
+            let from = (*from, *acked);
+            return Said::Now(self.deliver(position, request.tenant, from, message.as_ref()));
         }
         if let Command::Report { name, record, .. } = &request.command {
-            return Some(self.report(position, request.tenant, name, record));
+            return Said::Now(self.report(position, request.tenant, name, record));
         }
         let scoped = request.scoped_key();
-        let now = |outcome| Some(Answer { outcome, replayed: false });
+        let now = |outcome| Said::Now(Answer { outcome, replayed: false });
         if let Some((_, pending)) = self.channels.by_key(&scoped) {
             let is_same = pending.fingerprint == fingerprint;
-            return if is_same { None } else { now(Err(Rejection::KeyReused)) };
+            return if is_same {
+                Said::Later { replayed: true }
+            } else {
+                now(Err(Rejection::KeyReused))
+            };
         }
         match self.kept(&scoped, fetched) {
             Some(kept) if kept.fingerprint == fingerprint => {
-                Some(Answer { outcome: kept.outcome, replayed: true })
+                Said::Now(Answer { outcome: kept.outcome, replayed: true })
             }
             Some(_) => now(Err(Rejection::KeyReused)),
             None => {
@@ -136,7 +141,7 @@ impl Ledger {
                 let outcome = match self.execute(position, request, fetched) {
                     Ok(Some(dispatch)) => {
                         self.dispatch(position, (scoped, fingerprint), dispatch);
-                        return None;
+                        return Said::Later { replayed: false };
                     }
                     Ok(None) => Ok(Posted { transfer: self.transfer_at(position), at: self.now }),
                     Err(rejection) => Err(rejection),

@@ -57,6 +57,14 @@ pub const LEVEL_FIRST: u32 = 1;
 /// The greatest feature level that this release knows.
 pub const LEVEL_MAX: u32 = if cfg!(next_level) { 2 } else { 1 };
 
+/// A feature level that this release does not know: what was decided since it was raised would be read wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("feature level {level} is not known to this release, which knows up to {}", LEVEL_MAX)]
+pub struct LevelUnknown {
+    /// The level.
+    pub level: u32,
+}
+
 /// What a cluster knows of itself: all of it in the meta group, what concerns it in a shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directory {

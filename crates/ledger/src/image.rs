@@ -17,7 +17,7 @@ use crate::channels::{Channel, Cursors, Message, Pending};
 use crate::codec;
 use crate::cold::{ColdName, ColdRecord, Corrupt, Incoming, KeptOutcome};
 use crate::cuts::Cuts;
-use crate::directory::{Directory, Head, LEVEL_MAX, Row};
+use crate::directory::{Directory, Head, Row};
 use crate::hash;
 use crate::hold::Hold;
 use crate::id::{AccountId, TenantId, Time, TransferId};
@@ -134,6 +134,12 @@ impl Image {
     #[must_use]
     pub const fn records(&self) -> u64 {
         self.facts.accounts.saturating_add(self.facts.holds).saturating_add(1)
+    }
+
+    /// The feature level by which it was written: a release that does not know it must not read its pages.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        self.directory.level()
     }
 
     /// The digest of the whole ledger, wherever its records lie.
@@ -473,9 +479,6 @@ impl Restore {
     pub fn finish(self) -> Result<Ledger, Corrupt> {
         let Self { mut ledger, facts, cursors, messages, directory_head } = self;
         Arc::make_mut(&mut ledger.directory).restore_head(directory_head);
-        if ledger.directory.level() > LEVEL_MAX {
-            return Err(Corrupt::new("directory", "its feature level needs a newer release"));
-        }
         for (peer, cursors) in cursors {
             let pages = messages.range((peer, 0)..=(peer, u32::MAX));
             let sent = pages.flat_map(|(_, page)| page.iter().cloned()).collect();

@@ -71,7 +71,7 @@ pub use cold::{
 pub use commands::{HOLD_MS_AT_ONCE_MAX, LEVEL_EXTEND};
 pub use cut_image::{CUT_IMAGE_MS_MAX, CutImage, Recount};
 pub use cuts::{CUT_MS_MAX, CUTS_MAX, Cut, Discrepancy, compare};
-pub use directory::{Directory, LEVEL_MAX};
+pub use directory::{Directory, LEVEL_MAX, LevelUnknown};
 pub use fetched::Fetched;
 pub use hold::{HOLDS_PER_ACCOUNT_MAX, Hold, HoldState};
 pub use id::{AccountId, HoldId, IdError, TenantId, Time, TransferId};
@@ -79,7 +79,7 @@ pub use image::{Image, Restore};
 pub use journal::{JournalKind, Posting, PostingKey};
 pub use key::{KEY_SKEW_MS, Key, Operation, ScopedKey};
 pub use ledger::{Books, Ledger};
-pub use outcome::{Answer, Decided, Outcome, Posted};
+pub use outcome::{Answer, Decided, Outcome, Posted, Said};
 pub use plant::Plant;
 pub use rejection::Rejection;
 pub use retention::RETENTION_MS;

@@ -22,13 +22,35 @@ pub type Outcome = Result<Posted, Rejection>;
 /// What one batch brought.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decided {
-    /// One answer per request, in order. `None` for a request whose outcome waits for another shard: it will be among
-    /// the `finals` of a later batch.
-    pub answers: Vec<Option<Answer>>,
+    /// What is said to each request, in order.
+    pub answers: Vec<Said>,
     /// The requests of earlier batches that have their outcome now.
     pub finals: Vec<(ScopedKey, Outcome)>,
     /// The peers for which messages have joined their channels.
     pub sent_to: PeerSet,
+}
+
+/// What a batch says to one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Its outcome.
+    Now(Answer),
+    /// That its outcome waits for another shard: it will be among the `finals` of a later batch.
+    Later {
+        /// Whether this is a repetition: an earlier batch has begun it.
+        replayed: bool,
+    },
+}
+
+impl Said {
+    /// The answer, if it was given now.
+    #[must_use]
+    pub const fn now(&self) -> Option<Answer> {
+        match self {
+            Self::Now(answer) => Some(*answer),
+            Self::Later { .. } => None,
+        }
+    }
 }
 
 /// An outcome, and whether it had been given before.

@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ledger::{
     AccountId, AccountKind, Amount, Answer, Authority, Books, CUTS_MAX, Command, Currency, Cut,
-    Discrepancy, FreezeScope, HoldId, Leg, Message, Outcome, Rejection, Request, ScopedKey, Shards,
-    Slot, TransferId,
+    Discrepancy, FreezeScope, HoldId, Leg, Message, Outcome, Rejection, Request, Said, ScopedKey,
+    Shards, Slot, TransferId,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -421,7 +421,7 @@ impl Run {
             self.note(scoped, outcome);
             self.finals.push((scoped, outcome));
         }
-        decided.answers
+        decided.answers.iter().map(Said::now).collect()
     }
 
     fn note(&mut self, scoped: ScopedKey, outcome: Outcome) {

@@ -15,7 +15,7 @@ use ledger::directory::{
 };
 use ledger::{
     AccountId, AccountKind, Answer, Books, Command, Currency, Key, Message, Rejection, Request,
-    Shards, TenantId, Time,
+    Said, Shards, TenantId, Time,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -269,7 +269,7 @@ fn the_directory_has_a_bound_and_tenants_do_not_take_it_from_others() {
             let ledger = &mut cluster.meta().ledger;
             let fetched = ledger.begin_fetch();
             let decided = ledger.apply(ledger.index() + 1, &batch, &fetched);
-            let is_done = |answer: &Option<Answer>| answer.unwrap().outcome.is_ok();
+            let is_done = |said: &Said| said.now().unwrap().outcome.is_ok();
             assert!(decided.answers.iter().all(is_done));
         }
         let one_more = cluster.direct(alias(tenant, ALIASES_OF_TENANT_MAX), record.clone());
@@ -332,7 +332,8 @@ fn the_level_waits_for_every_node() {
     // Every node is ready; this release itself is not, and it stops before it parts from the others.
     if ledger::LEVEL_MAX == LEVEL_FIRST {
         let raised = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| raise(&mut cluster)));
-        assert!(raised.is_err());
+        let why = raised.unwrap_err();
+        assert_eq!(why.downcast_ref(), Some(&ledger::LevelUnknown { level: 2 }));
     }
 }
 

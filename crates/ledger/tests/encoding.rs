@@ -26,7 +26,7 @@ use std::path::Path;
 use ledger::batch::{Head, get_record, put_record, records};
 use ledger::codec::{get_cold, get_hot, put_cold, put_hot, take_cold};
 use ledger::{
-    Answer, Batch, ColdName, ColdValue, Command, Outcome, Posting, Rejection, Restore, Time,
+    Answer, Batch, ColdName, ColdValue, Command, Outcome, Posting, Rejection, Restore, Said, Time,
     cold_digest, posting_filter,
 };
 use samples::{answers, commands, rejections, request};
@@ -233,7 +233,7 @@ fn an_old_image_loads_for_ever() {
     let answers = ledger.apply(ledger.index() + 1, &batch, &fetched).answers;
     assert!(answers.len() >= 20);
     for ((request, outcome), answer) in requests.iter().zip(answers) {
-        let said = Some(Answer { outcome: *outcome, replayed: true });
+        let said = Said::Now(Answer { outcome: *outcome, replayed: true });
         assert_eq!(answer, said, "{request:?}");
     }
     for (key, value) in &cold {

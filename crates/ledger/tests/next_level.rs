@@ -55,7 +55,7 @@ impl Shard {
         let fetched = self.ledger.begin_fetch();
         let decided = self.ledger.apply(self.ledger.index() + 1, &batch, &fetched);
         self.ledger.audit().unwrap();
-        decided.answers[0].unwrap().outcome
+        decided.answers[0].now().unwrap().outcome
     }
 
     fn ask(&mut self, command: Command) -> Outcome {

@@ -103,7 +103,7 @@ impl Script {
         let [answer] = decided.answers.as_slice() else {
             return Err("one answer for one request".into());
         };
-        let Some(answer) = answer else {
+        let Some(answer) = answer.now() else {
             let transfer = world.ledger.pending(&scoped).ok_or("what waits is pending")?;
             self.transfers.extend(named.map(|name| (name, transfer)));
             return Ok(format!("pending {transfer}"));
@@ -111,7 +111,7 @@ impl Script {
         if let (Some(name), Ok(posted)) = (named, answer.outcome) {
             self.transfers.insert(name, posted.transfer);
         }
-        Ok(say(answer))
+        Ok(say(&answer))
     }
 
     fn world_of(&mut self, id: AccountId) -> &mut World {

@@ -16,8 +16,8 @@ use group_commit::{Driver, GroupCommit, Refused, Ticket, Weight};
 use ledger::batch::{get_record, records};
 use ledger::directory::TABLES_AGE_MS_MAX;
 use ledger::{
-    Answer, Decided, KEY_SKEW_MS, Operation, Outcome, PeerSet, Request, ScopedKey, Shards, Slot,
-    Time,
+    Answer, Decided, KEY_SKEW_MS, Operation, Outcome, PeerSet, Request, Said, ScopedKey, Shards,
+    Slot, Time,
 };
 use wire::{Failure, Reply};
 
@@ -256,21 +256,21 @@ impl Desk {
     fn requests_landed<'a>(
         &mut self,
         requests: Requests,
-        answers: &mut impl Iterator<Item = &'a Option<Answer>>,
+        answers: &mut impl Iterator<Item = &'a Said>,
     ) {
         self.outgoing.end(&requests.away);
         for (key, waiter) in requests.keys.iter().zip(requests.waiters) {
             match answers.next().expect("one answer for each request") {
-                Some(answer) => self.land(key, waiter, Reply::Answer(*answer)),
-                None => self.wait(key, waiter),
+                Said::Now(answer) => self.land(key, waiter, Reply::Answer(*answer)),
+                Said::Later { replayed } => self.wait(key, (waiter, *replayed)),
             }
         }
     }
 
-    fn letter_landed<'a>(&mut self, answers: impl Iterator<Item = &'a Option<Answer>>) {
-        for answer in answers.flatten() {
+    fn letter_landed<'a>(&mut self, answers: impl Iterator<Item = &'a Said>) {
+        for answer in answers.filter_map(Said::now) {
             // A message that came twice is no client's repetition.
-            let answer = Answer { replayed: false, ..*answer };
+            let answer = Answer { replayed: false, ..answer };
             self.tally.count(Some(Operation::Deliver), &Reply::Answer(answer));
         }
     }
@@ -472,17 +472,19 @@ impl Desk {
         self.make_room(key);
     }
 
-    /// A request that flew waits for another shard, and so does everybody who joined it.
-    fn wait(&mut self, key: &ScopedKey, waiter: Waiter) {
+    /// A request that flew waits for another shard, and so does everybody who joined it. It may be a repetition itself,
+    /// of one that another leader proposed, or whose caller has stopped waiting.
+    fn wait(&mut self, key: &ScopedKey, (waiter, replayed): (Waiter, bool)) {
         let joined = self.flights.land(key, waiter);
-        let waiters = std::iter::once(waiter).chain(joined);
+        let joined = joined.into_iter().map(|other| (other, true));
+        let waiters = std::iter::once((waiter, replayed)).chain(joined);
         if let Some(outcome) = self.pending.wait(*key, waiters) {
             self.became_final(key, outcome);
         }
         self.make_room(key);
     }
 
-    /// What a request waited for has come: the first who asked is told, and the others that it is a repetition.
+    /// What a request waited for has come: whoever waits is told, and whether it is a repetition for him.
     fn became_final(&mut self, key: &ScopedKey, outcome: Outcome) {
         let waiters = self.pending.became_final(key, outcome, self.flights.has(key));
         for (waiter, replayed) in waiters {

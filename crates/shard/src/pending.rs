@@ -11,7 +11,8 @@ use crate::frames::{FrameNo, Waiter};
 /// The requests that wait.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    waiting: HashMap<ScopedKey, Vec<Waiter>>,
+    /// Who waits, each with whether it is a repetition for him.
+    waiting: HashMap<ScopedKey, Vec<(Waiter, bool)>>,
     early: HashMap<ScopedKey, Outcome>,
 }
 
@@ -20,7 +21,7 @@ impl Pending {
     pub(crate) fn wait(
         &mut self,
         key: ScopedKey,
-        waiters: impl Iterator<Item = Waiter>,
+        waiters: impl Iterator<Item = (Waiter, bool)>,
     ) -> Option<Outcome> {
         self.waiting.entry(key).or_default().extend(waiters);
         self.early.remove(&key)
@@ -40,7 +41,7 @@ impl Pending {
             }
             return Vec::new();
         };
-        waiters.into_iter().zip(std::iter::once(false).chain(std::iter::repeat(true))).collect()
+        waiters
     }
 
     /// The request under a key was answered without waiting.
@@ -51,7 +52,7 @@ impl Pending {
     /// Forgets those whose frame waits no more: they have been told that the outcome is unknown.
     pub(crate) fn forget_gone(&mut self, is_waiting: impl Fn(FrameNo) -> bool) {
         self.waiting.retain(|_, waiters| {
-            waiters.retain(|waiter| is_waiting(waiter.frame));
+            waiters.retain(|(waiter, _)| is_waiting(waiter.frame));
             !waiters.is_empty()
         });
     }

@@ -195,7 +195,7 @@ impl Begun {
         if let Some(writer) = self.recent.take() {
             self.volumes.push(writer.finish(self.head.recent_digest)?);
         }
-        let Head { index, records, digest, .. } = self.head;
+        let Head { index, records, digest, level, .. } = self.head;
         Ok(Checkpoint {
             number: 0,
             log_index: LogIndex(index),
@@ -204,6 +204,7 @@ impl Begun {
             digest,
             pages: PagesFacts { seal: 0, ..pages },
             volumes: self.volumes,
+            level,
         })
     }
 }

@@ -93,6 +93,7 @@ impl StateImage {
             recent_ms: (first.0, last.0),
             recent_digest: image.cold_digest(),
             recent_max: image.cold_records_max(),
+            level: image.level(),
         }
     }
 }

@@ -7,7 +7,8 @@
 //!   before the group ends. Only a leader that sends entries has it back. Its log and vote stay, so whatever it promised
 //!   is still promised then.
 //! - A node that was away when it was removed, and comes back, stands for election in vain (its pre-votes are refused by
-//!   everybody who hears a leader), and hears in the leader's first beat that it may go.
+//!   everybody who hears a leader), and hears in the leader's first beat that it may go, or in the leader's answer to its
+//!   own: a leader that shares no other group with it does not call it any more, but it goes on calling those that it knew.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;

@@ -34,6 +34,8 @@ pub struct Summary {
     pub digest: u128,
     /// Digest over the volume's records.
     pub volume_digest: u128,
+    /// The feature level by which the pages are written.
+    pub level: u32,
 }
 
 impl Checkpoints {
@@ -98,11 +100,11 @@ impl CheckpointWriter<'_> {
         let mut volumes = cold.volumes().to_vec();
         self.check_order(&state, summary.log_index)?;
         volumes.extend(volume.map(Into::into));
-        let Summary { log_index, meta, records, digest, .. } = summary;
+        let Summary { log_index, meta, records, digest, level, .. } = summary;
         let facts = volumes.iter().map(|volume| *volume.facts()).collect();
         let number = self.number;
         let checkpoint =
-            Checkpoint { number, log_index, meta, records, digest, pages, volumes: facts };
+            Checkpoint { number, log_index, meta, records, digest, pages, volumes: facts, level };
         let mut manifest = state.manifest.clone();
         manifest.checkpoints.push(checkpoint.clone());
         let excess = manifest.checkpoints.len().saturating_sub(GENERATIONS_MAX);

@@ -348,6 +348,7 @@ impl StoreError {
             | Self::Unsorted { .. }
             | Self::Refused { .. } => true,
             Self::Version { .. }
+            | Self::Newer { .. }
             | Self::StillOpen { .. }
             | Self::TooLong { .. }
             | Self::Superseded

@@ -48,6 +48,8 @@ pub struct Checkpoint {
     pub pages: PagesFacts,
     /// What left memory up to here, oldest first.
     pub volumes: Vec<VolumeFacts>,
+    /// The feature level by which the image was written: whoever does not know it cannot read the pages.
+    pub level: u32,
 }
 
 /// What is known of a generation's pages without opening it.

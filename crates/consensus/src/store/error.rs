@@ -8,6 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What to do about bytes of a newer release.
+pub(crate) const ADVICE_NEWER: &str = "start the release that wrote it, or a newer one";
+
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -40,6 +43,14 @@ pub enum StoreError {
         path: PathBuf,
         /// The version byte that was found.
         version: u8,
+    },
+    /// The state was written by a newer release, and by rules that this one does not have. Run the newer one.
+    #[error("the state is of feature level {level}, and this release knows up to {level_max}")]
+    Newer {
+        /// The level by which it was written.
+        level: u32,
+        /// The greatest one that is known here.
+        level_max: u32,
     },
     /// The state store refused. As [`StoreError::Io`].
     #[error("the state store failed at {path}: {source}")]
@@ -130,6 +141,7 @@ impl StoreError {
             Self::Rebuild { why, .. } => why.path(),
             Self::TooLong { .. }
             | Self::Refused { .. }
+            | Self::Newer { .. }
             | Self::Superseded
             | Self::Busy { .. }
             | Self::Stopped
@@ -156,7 +168,7 @@ impl StoreError {
                 "start the node again: it sets the bad file aside and has the state from its log or its peers; when this \
                  comes again, replace the disk"
             }
-            Self::Version { .. } => "run the release that wrote it",
+            Self::Version { .. } | Self::Newer { .. } => ADVICE_NEWER,
             Self::StillOpen { .. } => "end the other process that uses this data directory",
             Self::TooLong { .. }
             | Self::Superseded

@@ -60,6 +60,7 @@ pub use checkpoints::{Checkpoints, Opened, Parts, PassedOver, Published};
 pub use cold::Cold;
 pub use current::{Checkpoint, META_LEN_MAX, PagesFacts};
 pub(crate) use encoding::{seal, unseal};
+pub(crate) use error::ADVICE_NEWER;
 pub use error::StoreError;
 #[cfg(any(test, feature = "simulated"))]
 pub use file_store::FileStore;

@@ -112,6 +112,7 @@ pub(super) fn summary(step: u64) -> Summary {
         records: image(step).len() as u64,
         digest: digest(&image(step)),
         volume_digest: digest(&history(step)),
+        level: 1,
     }
 }
 

@@ -349,5 +349,5 @@ pub(crate) fn batch(at_ms: u64, requests: Vec<Request>) -> Batch {
 /// The answers of one shard that waits for no other.
 pub(crate) fn answers(applied: &Applied) -> Vec<ledger::Answer> {
     let answers = applied.decided.answers.iter();
-    answers.map(|answer| answer.expect("nothing here waits for another shard")).collect()
+    answers.map(|answer| answer.now().expect("nothing here waits for another shard")).collect()
 }

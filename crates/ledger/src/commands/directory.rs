@@ -3,12 +3,13 @@
 //! The meta group decides; a shard takes what comes over the channel as it is.
 
 use std::collections::BTreeMap;
+use std::panic::panic_any;
 use std::sync::Arc;
 
 use crate::channels::Message;
 use crate::directory::{
-    Directory, Heard, LEVEL_MAX, Name, NodeRecord, Placement, Record, TABLE_NOTICE_MS,
-    TELL_EVERY_MS,
+    Directory, Heard, LEVEL_MAX, LevelUnknown, Name, NodeRecord, Placement, Record,
+    TABLE_NOTICE_MS, TELL_EVERY_MS,
 };
 use crate::id::{TenantId, Time};
 use crate::ledger::Ledger;
@@ -245,12 +246,12 @@ impl Ledger {
 }
 
 /// # Panics
-/// When the level is above what this release knows: a replica that went on would part from the others.
+/// With [`LevelUnknown`], when the level is above what this release knows: a replica that went on would part from the
+/// others.
 fn check_known(record: &Record) {
-    if let Record::Level(level) = record {
-        assert!(
-            *level <= LEVEL_MAX,
-            "feature level {level} is not known to this release, which knows up to {LEVEL_MAX}"
-        );
+    if let Record::Level(level) = record
+        && *level > LEVEL_MAX
+    {
+        panic_any(LevelUnknown { level: *level });
     }
 }

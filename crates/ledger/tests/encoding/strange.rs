@@ -3,9 +3,9 @@
 
 use ledger::batch::{BATCH_HEAD_BYTES, Head, get_record, put_record, records};
 use ledger::{
-    AccountId, AccountKind, Amount, Answer, Authority, Batch, ColdName, ColdValue, Command,
-    Currency, FreezeScope, HoldId, Key, Ledger, Leg, Posting, Request, Restore, Slot, TenantId,
-    Time, TransferId, cold_digest,
+    AccountId, AccountKind, Amount, Authority, Batch, ColdName, ColdValue, Command, Currency,
+    FreezeScope, HoldId, Key, Ledger, Leg, Posting, Request, Restore, Said, Slot, TenantId, Time,
+    TransferId, cold_digest,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -47,8 +47,9 @@ proptest! {
         prop_assert_eq!(world.decide(requests.clone()).answers.len(), asked);
         world.at = stamp;
         // What waits for another shard waits on.
-        let settled = |answer: &Option<Answer>| {
-            answer.is_none_or(|answer| answer.replayed || answer.outcome.is_err())
+        let settled = |said: &Said| match said {
+            Said::Now(answer) => answer.replayed || answer.outcome.is_err(),
+            Said::Later { replayed } => *replayed,
         };
         prop_assert!(world.decide(requests).answers.iter().all(settled));
         world.checkpoint();

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use ledger::{
     AccountId, Answer, Batch, Books, ColdName, ColdValue, Command, Decided, Image, Key, Ledger,
-    Posting, Request, Restore, Shards, Slot, TenantId, Time, cold_digest, posting_range,
+    Posting, Request, Restore, Said, Shards, Slot, TenantId, Time, cold_digest, posting_range,
 };
 
 /// The books of the first of two shards.
@@ -68,7 +68,7 @@ impl World {
     /// Applies one batch as a replica does: encoded, decoded, what it names fetched; then audits.
     pub(crate) fn apply(&mut self, requests: Vec<Request>) -> Vec<Answer> {
         let decided = self.decide(requests);
-        let now = |answer: Option<Answer>| answer.expect("nothing here waits for another shard");
+        let now = |said: Said| said.now().expect("nothing here waits for another shard");
         decided.answers.into_iter().map(now).collect()
     }
 

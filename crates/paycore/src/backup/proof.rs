@@ -238,6 +238,7 @@ impl From<StoreError> for Wrong {
             | StoreError::StillOpen { path }
             | StoreError::Unsorted { path } => Some(path.clone()),
             StoreError::TooLong { .. }
+            | StoreError::Newer { .. }
             | StoreError::Refused { .. }
             | StoreError::Superseded
             | StoreError::Busy { .. }

@@ -360,9 +360,12 @@ fn keys_from_the_future_and_records_of_another_shard_are_not_proposed() {
 }
 
 /// What a log with other shards' messages in it would say, about every request alike.
-fn decided(requests: usize, answer: Option<Answer>, finals: &[(ScopedKey, Outcome)]) -> Decided {
-    Decided { answers: vec![answer; requests], finals: finals.to_vec(), ..Decided::default() }
+fn decided(requests: usize, said: Said, finals: &[(ScopedKey, Outcome)]) -> Decided {
+    Decided { answers: vec![said; requests], finals: finals.to_vec(), ..Decided::default() }
 }
+
+const WAITS: Said = Said::Later { replayed: false };
+const STILL_WAITS: Said = Said::Later { replayed: true };
 
 #[test]
 fn whoever_waits_for_another_shard_is_told_when_it_has_answered() {
@@ -376,7 +379,7 @@ fn whoever_waits_for_another_shard_is_told_when_it_has_answered() {
         let finals = [(one.scoped_key(), outcome)];
         let answer = Answer { outcome: Err(ledger::Rejection::AccountFrozen), replayed: false };
         let mut landings =
-            [(waits, decided(1, None, &[])), (carries, decided(1, Some(answer), &finals))];
+            [(waits, decided(1, WAITS, &[])), (carries, decided(1, Said::Now(answer), &finals))];
         if early {
             landings.reverse();
         }
@@ -395,10 +398,10 @@ fn whoever_waits_for_another_shard_is_told_when_it_has_answered() {
 fn a_copy_of_what_waits_waits_too_and_a_deadline_ends_it() {
     let mut counter = Counter::new();
     let one = request(7, transfer(0, 1, 100));
-    for frame in [1, 2] {
+    for (frame, said) in [(1, WAITS), (2, STILL_WAITS)] {
         counter.take(frame, std::slice::from_ref(&one));
         let entry = counter.under_way.remove(0);
-        let effects = counter.desk.landed(entry, Ok(&decided(1, None, &[])), NOW);
+        let effects = counter.desk.landed(entry, Ok(&decided(1, said, &[])), NOW);
         counter.perform(effects);
     }
     assert!(counter.answers.is_empty() && counter.desk.is_idle());
@@ -411,8 +414,30 @@ fn a_copy_of_what_waits_waits_too_and_a_deadline_ends_it() {
     counter.take(3, &[request(8, transfer(0, 1, 1))]);
     let entry = counter.under_way.remove(0);
     let finals = [(one.scoped_key(), Err(ledger::Rejection::AccountClosed))];
-    let effects = counter.desk.landed(entry, Ok(&decided(1, None, &finals)), NOW);
+    let effects = counter.desk.landed(entry, Ok(&decided(1, WAITS, &finals)), NOW);
     assert!(effects.is_empty());
+}
+
+#[test]
+fn who_repeats_what_waits_is_told_so_even_when_the_first_who_asked_has_gone() {
+    let mut counter = Counter::new();
+    let one = request(7, transfer(0, 1, 100));
+    counter.take(1, std::slice::from_ref(&one));
+    let entry = counter.under_way.remove(0);
+    let effects = counter.desk.landed(entry, Ok(&decided(1, WAITS, &[])), NOW);
+    counter.perform(effects);
+    let effects = counter.desk.tick(1_000, NOW);
+    counter.perform(effects);
+    assert_eq!(counter.answers[&1], [Reply::Failure(Failure::OutcomeUnknown)]);
+
+    counter.take(2, std::slice::from_ref(&one));
+    let entry = counter.under_way.remove(0);
+    let outcome = Err(ledger::Rejection::AccountClosed);
+    let finals = [(one.scoped_key(), outcome)];
+    let effects = counter.desk.landed(entry, Ok(&decided(1, STILL_WAITS, &finals)), NOW);
+    counter.perform(effects);
+    let replayed = Reply::Answer(Answer { outcome, replayed: true });
+    assert_eq!(counter.answers[&2], [replayed], "it had no effect of its own");
 }
 
 /// Two shards, each with a desk and a ledger, and a wire between them that the test holds.
@@ -551,7 +576,7 @@ fn a_new_leader_carries_what_an_earlier_one_left() {
     pair.0[0].land_all();
     assert!(pair.0[0].answers.is_empty(), "the retry waits for the same outcome");
     pair.carry_all();
-    assert!(is_posted(&pair.0[0].answers[&2][0]));
+    assert!(is_replayed(&pair.0[0].answers[&2][0]), "it was begun before");
 }
 
 /// A ledger whose channels are as full as the test says.

@@ -182,7 +182,7 @@ impl State {
         self.index += 1;
         let batch = Batch::new(Time(1_760_000_000_000 + self.index), vec![wanted]).unwrap();
         let fetched = self.ledger.begin_fetch();
-        self.ledger.apply(self.index, &batch, &fetched).answers.pop().unwrap().unwrap()
+        self.ledger.apply(self.index, &batch, &fetched).answers.pop().unwrap().now().unwrap()
     }
 }
 

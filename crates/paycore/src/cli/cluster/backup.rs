@@ -177,6 +177,7 @@ fn not_written(folder: &Path, error: &StoreError) -> Failure {
         StoreError::Io { .. }
         | StoreError::Corrupt { .. }
         | StoreError::Version { .. }
+        | StoreError::Newer { .. }
         | StoreError::Backend { .. }
         | StoreError::StillOpen { .. }
         | StoreError::TooLong { .. }
