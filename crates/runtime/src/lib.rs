@@ -1,7 +1,7 @@
 //! Tasks, time and chance, as everything takes them that has to run in a simulation too.
 //!
 //! Production has tokio's. With the feature `simulated` they are those of one thread with a clock and a chance of its own
-//! ([`simulated`]), and the same seed gives the same run. Four rules keep it that way for whoever builds on this crate:
+//! (`simulated`), and the same seed gives the same run. Four rules keep it that way for whoever builds on this crate:
 //! nothing else spawns, sleeps or draws; no other clock decides; a `select!` says in which order its branches are asked; and
 //! what is iterated over has an order.
 //!

@@ -59,11 +59,13 @@ pub enum Fault {
     GatewayCut,
     /// A gateway is killed while requests wait in it.
     GatewayKill,
+    /// A gateway stands still while requests wait in it, past their deadlines, and then goes on.
+    GatewayPause,
 }
 
 impl Fault {
     /// All of them, those of the network first.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::CutOff,
         Self::Split,
         Self::OneWay,
@@ -90,6 +92,7 @@ impl Fault {
         Self::Leave,
         Self::Lead,
         Self::GatewayKill,
+        Self::GatewayPause,
     ];
 
     /// Whether it comes over the network, at the same time as harm to a node.
@@ -108,7 +111,7 @@ impl Fault {
 
     /// Whether it is a gateway's: whether it comes is drawn apart, so that what else a seed draws stays as it was.
     pub(crate) const fn is_of_a_gateway(self) -> bool {
-        matches!(self, Self::GatewayCut | Self::GatewayKill)
+        matches!(self, Self::GatewayCut | Self::GatewayKill | Self::GatewayPause)
     }
 
     /// Its name, as it is written and read.
@@ -141,6 +144,7 @@ impl Fault {
             Self::Lead => "lead",
             Self::GatewayCut => "gateway-cut",
             Self::GatewayKill => "gateway-kill",
+            Self::GatewayPause => "gateway-pause",
         }
     }
 }

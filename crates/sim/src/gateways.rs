@@ -117,6 +117,27 @@ impl Gateways {
         Some(waited)
     }
 
+    /// Stops one in the middle of whatever it does. `false`, if it does not run.
+    pub(crate) fn pause(&self, id: u64) -> bool {
+        let places = self.places();
+        let running = places.get(&id).and_then(|place| place.running.as_ref());
+        let Some(running) = running else { return false };
+        running.life.pause();
+        self.cluster.plan.trace.note(format_args!("gateway {id} stands still"));
+        true
+    }
+
+    /// Lets it go on. Says how many requests wait in it.
+    pub(crate) fn resume(&self, id: u64) -> usize {
+        let places = self.places();
+        let running = places.get(&id).and_then(|place| place.running.as_ref());
+        let Some(running) = running else { return 0 };
+        running.life.resume();
+        let waited = running.edge.requests_in_flight();
+        self.cluster.plan.trace.note(format_args!("gateway {id} goes on, {waited} requests wait"));
+        waited
+    }
+
     /// Whether one has panicked.
     pub(crate) fn has_panicked(&self, id: u64) -> bool {
         let places = self.places();

@@ -33,7 +33,7 @@ const CAUGHT: [(Plant, u64); 22] = [
     (Plant::DeadlineByTimer, 1),
     (Plant::WallClock, 1),
     (Plant::RecallAfresh, 1),
-    (Plant::ForgetFlight, 1),
+    (Plant::ForgetFlight, 2),
     (Plant::AnswerInTurn, 1),
     (Plant::ExpireFlight, 1),
 ];

@@ -18,6 +18,19 @@ impl Nemesis {
         self.gateways.start(id).await;
     }
 
+    /// A gateway's process stands still. What its clients send it meanwhile waits in it.
+    pub(super) async fn pause_gateway(&mut self) {
+        let Some(id) = self.chance.pick(&self.gateways.ids()) else { return };
+        let long = self.chance.time(100, 3_000);
+        if !self.gateways.pause(id) {
+            return;
+        }
+        simulated::sleep(long).await;
+        if self.gateways.resume(id) > 0 {
+            self.bites.bit(Fault::GatewayPause);
+        }
+    }
+
     /// A gateway is cut off from some nodes, or from all of them; one time in three, one way only.
     pub(super) async fn cut_gateway(&mut self) {
         let Some(id) = self.chance.pick(&self.gateways.ids()) else { return };

@@ -105,6 +105,7 @@ impl Nemesis {
             Fault::Leave => self.leave(),
             Fault::Lead => self.hand_over().await,
             Fault::GatewayKill => self.kill_gateway().await,
+            Fault::GatewayPause => self.pause_gateway().await,
             // It began with the run; the others are the network's.
             Fault::Drift
             | Fault::CutOff

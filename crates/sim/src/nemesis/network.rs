@@ -35,7 +35,8 @@ impl Nemesis {
             | Fault::Move
             | Fault::Leave
             | Fault::Lead
-            | Fault::GatewayKill => {}
+            | Fault::GatewayKill
+            | Fault::GatewayPause => {}
         }
     }
 
