@@ -10,11 +10,18 @@ use clap::{Args, Parser, Subcommand};
 use crate::checkers::self_test;
 use crate::history::Event;
 use crate::hosts::net::{self, Net};
+use crate::hosts::shell::works;
 use crate::kills;
 use crate::nemesis::{Family, families};
 use crate::report::{self, Ending, Results};
 use crate::run::{Wanted, run};
 use crate::workload::{WORKLOADS, Workload};
+
+/// How much more is asked in a mix of all workloads than in one of two.
+const RATES_MAX: u64 = 2;
+
+/// Callers that all speak of one account: with more of them cut off at once, no order of theirs can be searched for.
+const HOT_CALLERS_MAX: u64 = 16;
 
 /// Nothing can be said: the run was vacuous, or could not be carried out.
 const NOTHING: u8 = 2;
@@ -98,6 +105,9 @@ struct Around {
     /// The binary under test
     #[arg(long, value_name = "FILE", default_value = "target/release/paycore")]
     binary: PathBuf,
+    /// A planted build of it, for faults of clocks: an ordinary build's cannot be set wrong
+    #[arg(long, value_name = "FILE")]
+    planted: Option<PathBuf>,
     /// Run on this machine's loopback, even if network namespaces can be had
     #[arg(long)]
     loopback: bool,
@@ -144,38 +154,33 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
     }
 }
 
-/// Goes on in a hub of network namespaces, when they can be had; otherwise here, on loopback. It says which.
+/// Goes on in a hub of network namespaces, when they can be had; otherwise on loopback. It says which.
 fn in_hub(
     around: &Around,
     go: impl FnOnce(&Around, Option<&Net>) -> anyhow::Result<u8>,
 ) -> anyhow::Result<u8> {
-    if around.loopback {
-        say(
-            "hosts: processes on loopback, as was asked, with proxies between them; packets are neither lost nor late",
-        );
-        return go(around, None);
+    if let Some(net) = net::inherited()? {
+        return go(around, net.as_ref());
     }
-    if let Some(net) = Net::inherited()? {
-        return go(around, Some(&net));
-    }
-    if let Some(why) = net::obstacle() {
-        say(&format!(
-            "hosts: processes on loopback, because {why}, with proxies between them; packets are neither lost nor late"
-        ));
-        return go(around, None);
-    }
-    match Net::make() {
+    let why = if around.loopback { Some("it was asked".to_owned()) } else { net::obstacle() };
+    let made = match why {
+        Some(why) => Err(why),
+        None => Net::make().map_err(|why| format!("{why:#}")),
+    };
+    match made {
         Ok(net) => {
             say("hosts: each process in a network namespace of its own, with TLS");
-            let exit = net::again_in(&net);
+            let exit = block_on(net::again_in(Some(&net)));
             net.remove();
             exit
         }
         Err(why) => {
             say(&format!(
-                "hosts: processes on loopback, because {why:#}, with proxies between them"
+                "hosts: processes on loopback, because {why}, with proxies between them; packets are neither lost nor late"
             ));
-            go(around, None)
+            // Who may not mount anything needs no place for it.
+            let may_mount = works(&["unshare", "--mount", "true"]);
+            if may_mount { block_on(net::again_in(None)) } else { go(around, None) }
         }
     }
 }
@@ -199,6 +204,9 @@ fn short(around: &Around, net: Option<&Net>) -> anyhow::Result<u8> {
         exits.push(one_of(&wanted, around));
         if let Some(net) = net {
             net.empty();
+        }
+        if is_interrupted(&exits) {
+            break;
         }
     }
     worst(exits)
@@ -227,9 +235,19 @@ fn matrix(
                 wanted.families = vec![family.parse().map_err(anyhow::Error::msg)?];
                 wanted.seed = around.seed.saturating_add(round);
                 wanted.duration = duration;
+                // A mix of many kinds of calls needs more of them, so that there are enough of each.
+                let kinds = u64::try_from(set.len())?.div_ceil(2);
+                wanted.rate = around.rate.saturating_mul(kinds.min(RATES_MAX));
+                // Whoever searches one account's orders must not meet too many calls that are open at once.
+                if kinds == 1 && set.contains(&Workload::Hot) {
+                    wanted.callers = around.callers.min(HOT_CALLERS_MAX);
+                }
                 exits.push(one_of(&wanted, around));
                 if let Some(net) = net {
                     net.empty();
+                }
+                if is_interrupted(&exits) {
+                    return worst(exits);
                 }
             }
         }
@@ -260,8 +278,9 @@ fn wanted(around: &Around, net: Option<&Net>, name: &str) -> anyhow::Result<Want
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let out = around.out.join(format!("{now}-{name}-{}", around.seed));
     std::fs::create_dir_all(&out).with_context(|| format!("creating {}", out.display()))?;
-    let binary = std::fs::canonicalize(&around.binary)
-        .with_context(|| format!("there is no {}", around.binary.display()))?;
+    let there = |file: &PathBuf| {
+        std::fs::canonicalize(file).with_context(|| format!("there is no {}", file.display()))
+    };
     Ok(Wanted {
         workloads: vec![Workload::Bank],
         families: Vec::new(),
@@ -271,15 +290,43 @@ fn wanted(around: &Around, net: Option<&Net>, name: &str) -> anyhow::Result<Want
         callers: around.callers,
         nodes: around.nodes,
         out: std::fs::canonicalize(&out)?,
-        binary,
+        binary: there(&around.binary)?,
+        planted: around.planted.as_ref().map(there).transpose()?,
         net: net.cloned(),
     })
+}
+
+/// Somebody asked the tester to end.
+#[derive(Debug)]
+struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it was interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// Whether no other run is to follow.
+fn is_interrupted(exits: &[anyhow::Result<Ending>]) -> bool {
+    exits.last().is_some_and(|exit| exit.as_ref().is_err_and(|why| why.is::<Interrupted>()))
 }
 
 /// One run, judged and written down.
 fn one_of(wanted: &Wanted, around: &Around) -> anyhow::Result<Ending> {
     let shown = self_test()?;
-    let mut events = match block_on(run(wanted)) {
+    let interrupted = async {
+        net::interrupted().await;
+        Err(Interrupted.into())
+    };
+    let ran = async {
+        tokio::select! {
+            events = run(wanted) => events,
+            events = interrupted => events,
+        }
+    };
+    let mut events = match block_on(ran) {
         Ok(events) => events,
         Err(why) => {
             let why = why.context(format!("the run in {}", wanted.out.display()));
@@ -291,12 +338,14 @@ fn one_of(wanted: &Wanted, around: &Around) -> anyhow::Result<Ending> {
     append(&wanted.out, &last)?;
     events.push(last);
     let command = std::env::args().collect::<Vec<_>>().join(" ");
-    let version = std::process::Command::new(&wanted.binary).arg("--version").output()?;
-    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    let binary = wanted.binary();
+    let version = std::process::Command::new(binary).arg("--version").output()?;
+    let version = String::from_utf8_lossy(&version.stdout);
+    let version = format!("{}, {}", version.trim(), binary.display());
     let results = report::results(&events, shown, (command, version))?;
     report::write(&wanted.out, &events, &results)?;
     report::write_index(&around.out)?;
-    tell(&results, &wanted.out);
+    say(&format!("{}  {}", report::verdict(&results), wanted.out.display()));
     if results.ending != Ending::Finding && !around.keep_data {
         std::fs::remove_dir_all(wanted.out.join("data")).context("removing the nodes' data")?;
     }
@@ -320,46 +369,8 @@ fn check(dir: &Path) -> anyhow::Result<u8> {
         .unwrap_or_default();
     let results = report::results(&events, shown, about)?;
     report::write(dir, &events, &results)?;
-    tell(&results, dir);
+    say(&report::verdict(&results));
     Ok(results.ending.exit())
-}
-
-/// The verdict, for a person.
-fn tell(results: &Results, dir: &Path) {
-    let meta = &results.meta;
-    say(&format!(
-        "{:?}: {} under {} for {} s, seed {}, {}; {}",
-        results.ending,
-        meta.workloads.join(","),
-        if meta.faults.is_empty() { "no faults".to_owned() } else { meta.faults.join(",") },
-        meta.duration_ms / 1_000,
-        meta.seed,
-        meta.hosts,
-        dir.display()
-    ));
-    let counts = results.counts.iter().map(|(kind, count)| {
-        format!("{kind} {}/{}/{}/{}", count.ok, count.rejected, count.fail, count.info)
-    });
-    let healed = results.healed_ms.map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms"));
-    say(&format!(
-        "  done/refused/failed/unknown: {}; healed after {healed}",
-        counts.collect::<Vec<_>>().join(", ")
-    ));
-    for fault in &results.faults {
-        let took = fault.ended.saturating_sub(fault.began) / 1_000_000;
-        let (name, at, proof) = (&fault.name, fault.began / 1_000_000, fault.evidence.join("; "));
-        say(&format!("  {name} at {at} ms for {took} ms, bit: {}: {proof}", fault.bit));
-    }
-    for verdict in &results.verdicts {
-        let (name, checked, found) = (&verdict.checker, verdict.checked, verdict.found);
-        say(&format!("  {name}: looked at {checked}, found {found}"));
-        for what in verdict.findings.iter().take(10) {
-            say(&format!("    {what}"));
-        }
-    }
-    for why in &results.vacuous {
-        say(&format!("  says nothing: {why}"));
-    }
 }
 
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

@@ -91,6 +91,35 @@ impl Op {
     }
 }
 
+/// Who pays whom, by a hold's short name.
+pub(crate) type Holds<'a> = BTreeMap<&'a str, (&'a str, &'a str)>;
+
+/// Who pays, who is paid, and how much.
+pub(crate) type Movement<'a> = (&'a str, &'a str, i64);
+
+impl Call {
+    /// What money moves when it is carried out; nothing, when it moves none, or posts a hold that nobody asked for.
+    pub(crate) fn movement<'a>(&'a self, holds: &Holds<'a>) -> Option<Movement<'a>> {
+        match self {
+            Self::Transfer { from, to, amount, .. } => Some((from, to, *amount)),
+            Self::Post { hold, amount, .. } => {
+                let (from, to) = holds.get(hold.as_str())?;
+                Some((from, to, *amount))
+            }
+            Self::Hold { .. }
+            | Self::Void { .. }
+            | Self::Freeze { .. }
+            | Self::Unfreeze { .. }
+            | Self::Lookup { .. }
+            | Self::Read { .. }
+            | Self::ReadStale { .. }
+            | Self::ReadHold { .. }
+            | Self::Statement { .. }
+            | Self::ReadAll => None,
+        }
+    }
+}
+
 /// A whole history, ready to be judged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
@@ -153,6 +182,28 @@ impl History {
         op.ended = time;
         op.end = end;
         Ok(())
+    }
+
+    /// The calls of each key, in the order in which they began.
+    pub(crate) fn keys(&self) -> BTreeMap<&str, Vec<&Op>> {
+        let mut keys: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
+        for op in &self.ops {
+            if let Some(id) = op.call.id() {
+                keys.entry(id).or_default().push(op);
+            }
+        }
+        keys
+    }
+
+    /// Every hold that anybody asked for.
+    pub(crate) fn holds(&self) -> Holds<'_> {
+        let mut holds = Holds::new();
+        for op in &self.ops {
+            if let Call::Hold { id, from, to, .. } = &op.call {
+                holds.insert(id, (from, to));
+            }
+        }
+        holds
     }
 
     /// When a phase began.

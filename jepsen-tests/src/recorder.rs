@@ -62,6 +62,23 @@ impl Recorder {
         })
     }
 
+    /// How many calls have been told so, in lower case, since some time.
+    pub(crate) fn told(&self, code: &str, since: u64) -> u64 {
+        let kept = self.kept.borrow();
+        let ends = kept.events.iter().rev().filter_map(|event| match event {
+            Event::Fail { time, error, .. } => Some((*time, Some(error))),
+            Event::Invoke { time, .. } | Event::Ok { time, .. } | Event::Info { time, .. } => {
+                Some((*time, None))
+            }
+            Event::Meta(_) | Event::Fault { .. } | Event::Phase { .. } | Event::Final { .. } => {
+                None
+            }
+        });
+        let since = ends.take_while(|(time, _)| *time >= since);
+        let told = since.filter(|(_, error)| error.is_some_and(|error| error == code));
+        u64::try_from(told.count()).unwrap_or(u64::MAX)
+    }
+
     /// Something of the run itself begins.
     pub(crate) fn phase(&self, name: &str) -> anyhow::Result<()> {
         self.write(|time, _| Event::Phase { name: name.to_owned(), time })

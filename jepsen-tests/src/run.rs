@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,9 +16,11 @@ use crate::caller::{self, Book};
 use crate::checkers::DIED;
 use crate::history::{Call, End, Event, Meta, Refusal};
 use crate::hosts::cluster::{Cluster, Plan};
+use crate::hosts::disks;
 use crate::hosts::net::Net;
-use crate::nemesis::members::SPARE;
-use crate::nemesis::{Family, Fault, Nemesis};
+use crate::hosts::shell::{text, works};
+use crate::nemesis::members::spare;
+use crate::nemesis::{Family, Fault, Needs, Nemesis};
 use crate::recorder::Recorder;
 use crate::workload::{Generator, WORKLOADS, Workload, wallets};
 
@@ -49,6 +51,8 @@ pub(crate) struct Wanted {
     pub(crate) out: PathBuf,
     /// The binary under test.
     pub(crate) binary: PathBuf,
+    /// A planted build of it, for a run all of whose faults need one.
+    pub(crate) planted: Option<PathBuf>,
     /// Namespaces; loopback without.
     pub(crate) net: Option<Net>,
 }
@@ -60,34 +64,66 @@ const GATEWAYS: u64 = 2;
 const SHARDS: u16 = 4;
 
 impl Wanted {
-    /// Every fault, one after the other.
-    fn faults(&self) -> anyhow::Result<Vec<Fault>> {
-        let all = self.families.iter().flat_map(|family| family.faults.iter().copied());
-        let (can, cannot): (Vec<Fault>, Vec<Fault>) =
-            all.partition(|fault| self.net.is_some() || !fault.needs_net());
-        let handover = self.workloads.contains(&Workload::Admin) && !can.contains(&Fault::Handover);
-        let can: Vec<Fault> = can.into_iter().chain(handover.then_some(Fault::Handover)).collect();
-        let wanted = self.families.iter().any(|family| !family.faults.is_empty());
-        anyhow::ensure!(
-            !wanted || !can.is_empty(),
-            "{} need network namespaces, and there are none here",
-            cannot.iter().map(|fault| fault.name()).collect::<Vec<_>>().join(", ")
-        );
-        Ok(can)
+    /// The binary that runs.
+    pub(crate) fn binary(&self) -> &Path {
+        let mut all = self.families.iter().flat_map(|family| &family.faults).peekable();
+        let is_for_planted =
+            all.peek().is_some() && all.all(|fault| fault.needs() == Needs::Planted);
+        self.planted.as_ref().filter(|_| is_for_planted).unwrap_or(&self.binary)
     }
 
+    /// Every fault, one after the other; and of those that cannot be had here, what they are called and why.
+    ///
+    /// # Errors
+    /// When a family is wanted of which none can be had.
+    fn faults(&self) -> anyhow::Result<(Vec<Fault>, Vec<String>)> {
+        let all: Vec<Fault> =
+            self.families.iter().flat_map(|family| family.faults.iter().copied()).collect();
+        let needs_disks = all.iter().any(|fault| fault.needs() == Needs::Disks);
+        let no_disks = needs_disks.then(|| disks::obstacle(&self.out)).flatten();
+        // What reads the clock's error names the variable.
+        let binary = self.binary();
+        let is_planted = works(&["grep", "-q", "PAYCORE_CLOCK_FILE", &text(binary)]);
+        let obstacle = |fault: &Fault| match fault.needs() {
+            Needs::Nothing => None,
+            Needs::Net => self.net.is_none().then(|| "there are no network namespaces".to_owned()),
+            Needs::Disks => no_disks.clone(),
+            Needs::Planted => (!is_planted).then(|| "only a planted build has it".to_owned()),
+        };
+        let refused: Vec<String> = all
+            .iter()
+            .filter_map(|fault| Some(format!("{}: {}", fault.name(), obstacle(fault)?)))
+            .collect();
+        let mut can = all.clone();
+        can.retain(|fault| obstacle(fault).is_none());
+        for family in self.families.iter().filter(|family| !family.faults.is_empty()) {
+            let has_any = family.faults.iter().any(|fault| can.contains(fault));
+            anyhow::ensure!(
+                has_any,
+                "none of {} can be had here: {}",
+                family.name,
+                refused.join("; ")
+            );
+        }
+        let handover = self.workloads.contains(&Workload::Admin) && !can.contains(&Fault::Handover);
+        can.extend(handover.then_some(Fault::Handover));
+        Ok((can, refused))
+    }
+
+    /// A cluster as it is wanted, without disks of its nodes' own.
     pub(crate) fn plan(&self) -> Plan {
         Plan {
-            binary: self.binary.clone(),
+            binary: self.binary().to_owned(),
             dir: self.out.clone(),
             shards: SHARDS,
             nodes: self.nodes,
             gateways: GATEWAYS,
             net: self.net.clone(),
+            has_disks: false,
         }
     }
 
-    fn meta(&self, faults: &[Fault]) -> Meta {
+    fn meta(&self, faults: &[Fault], refused: Vec<String>) -> Meta {
         let named = |workload: &Workload| {
             let found = WORKLOADS.iter().find(|(_, known)| known == workload);
             found.map_or_else(String::new, |(name, _)| (*name).to_owned())
@@ -98,13 +134,20 @@ impl Wanted {
             seed: self.seed,
             workloads: self.workloads.iter().map(named).collect(),
             faults: faults.iter().map(|fault| fault.name().to_owned()).collect(),
-            hosts: match self.net {
-                Some(_) => "network namespaces, TLS".to_owned(),
-                None => "loopback, plaintext".to_owned(),
-            },
+            refused,
+            hosts: [
+                if self.net.is_some() { "network namespaces, TLS" } else { "loopback, plaintext" },
+                if has_disks(faults) { ", disks of their own" } else { "" },
+            ]
+            .concat(),
             duration_ms: u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),
         }
     }
+}
+
+/// Whether nodes need disks of their own.
+fn has_disks(faults: &[Fault]) -> bool {
+    faults.iter().any(|fault| fault.needs() == Needs::Disks)
 }
 
 /// What all callers share.
@@ -130,9 +173,11 @@ struct Shared {
 /// # Errors
 /// When the run could not be carried out: nothing can be said of the cluster then.
 pub(crate) async fn run(wanted: &Wanted) -> anyhow::Result<Vec<Event>> {
-    let faults = wanted.faults()?;
-    let spare = if faults.contains(&Fault::Members) { SPARE } else { 0 };
-    let cluster = Cluster::lay_out(wanted.plan(), spare)?;
+    let (faults, refused) = wanted.faults()?;
+    let joins = faults.iter().any(|fault| fault.adds_nodes());
+    let spare = if joins { spare(wanted.duration) } else { 0 };
+    let plan = Plan { has_disks: has_disks(&faults), ..wanted.plan() };
+    let cluster = Cluster::lay_out(plan, spare)?;
     cluster.start().await?;
     let clients: Vec<Client> =
         (1..=GATEWAYS).map(|number| cluster.client(number)).collect::<anyhow::Result<_>>()?;
@@ -142,7 +187,7 @@ pub(crate) async fn run(wanted: &Wanted) -> anyhow::Result<Vec<Event>> {
     try_join_all(accounts.iter().map(|(name, opening)| caller::open(first, &book, name, *opening)))
         .await?;
     let recorder = Recorder::create(&wanted.out.join("history.jsonl"))?;
-    recorder.put(Event::Meta(wanted.meta(&faults)))?;
+    recorder.put(Event::Meta(wanted.meta(&faults, refused)))?;
     let shared = Rc::new(Shared {
         clients,
         book,

@@ -16,7 +16,9 @@ use crate::failpoint::Operation;
 use crate::log_store::LogStore;
 use crate::machine::Shard;
 use crate::mail;
-use crate::messages::{AppendAnswer, AppendRequest, Beat, BeatAnswer, Foreign, Recalled, Wanting};
+use crate::messages::{
+    Acked, AppendAnswer, AppendRequest, Beat, BeatAnswer, Foreign, Recalled, Wanting,
+};
 use crate::raft::{DiskId, Group, Raft, Snapshot, TransferRequest, VoteRequest};
 use crate::rebuild::Rebuilds;
 use crate::roster::Roster;
@@ -294,6 +296,18 @@ impl Desk {
         Ok(codec::encode(&answer.map_err(|_stopped| Refusal::NotRunning)?))
     }
 
+    /// A leader says beside its entries how far the nodes of a group have its log.
+    pub(crate) fn hear_acked(&self, asker: Asker, group: u32, acked: &[u8]) {
+        let (Ok(group), Ok(acked)) = (u16::try_from(group), read::<Acked>(acked)) else { return };
+        let Acked { term, by } = acked;
+        for (node, last) in by {
+            let disk = self.roster.disk_of(node).or((node == asker.node).then_some(asker.disk));
+            if let Some(disk) = disk.filter(|_| node != self.roster.node) {
+                self.witness.note(group, node, &Promise { disk, term, acked: Some((term, last)) });
+            }
+        }
+    }
+
     fn beat(&self, asker: Asker, head: &[u8]) -> Result<Bytes, Refusal> {
         let beat: Beat = read(head)?;
         for (group, node, promise) in &beat.promises {
@@ -359,6 +373,9 @@ impl Desk {
     /// A replica whose state is lost wants a checkpoint. A newer one is made for it, if that can help.
     fn want(&self, asker: Asker, group: u16, head: &[u8]) -> Result<Bytes, Refusal> {
         let from: u64 = read(head)?;
+        if self.rebuilds.get(group).is_some() {
+            return Ok(codec::encode(&Wanting::Lost));
+        }
         let state = &self.running(group)?.shard.state;
         let has_it = state.mark().is_some_and(|mark| mark.index >= from);
         if has_it {

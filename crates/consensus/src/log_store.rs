@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt, stream};
@@ -26,18 +27,42 @@ pub(crate) const READ_BYTES_MAX: u64 = 4 << 20;
 /// Bytes of entries that are handed to the log in one request: a fourth of what it takes.
 const APPEND_BYTES_MAX: usize = 64 << 20;
 
+/// The last entry of a group that became durable, in the order of the log. Clones are the same one.
+///
+/// What was truncated since does not count back: but nobody truncates what was written in the term of a leader that still
+/// leads, so an entry of that term is there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flushed(Arc<Mutex<Option<LogId>>>);
+
+impl Flushed {
+    pub(crate) fn get(&self) -> Option<LogId> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set(&self, last: Option<LogId>) {
+        let mut flushed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *flushed = last.or(*flushed);
+    }
+}
+
 /// One group's log, as openraft sees it. Clones read the same log.
 #[derive(Clone)]
 pub(crate) struct LogStore {
     log: GroupLog,
     offload: Offload,
+    flushed: Flushed,
     /// Who is in the group, for failpoints.
     crew: Crew,
 }
 
 impl LogStore {
     pub(crate) fn new(log: GroupLog, offload: Offload) -> Self {
-        Self { log, offload, crew: Crew::default() }
+        Self { log, offload, flushed: Flushed::default(), crew: Crew::default() }
+    }
+
+    /// The last entry that became durable since the group was opened.
+    pub(crate) fn flushed(&self) -> Flushed {
+        self.flushed.clone()
     }
 
     /// Entries from the front of a range, at least one if there is any.
@@ -184,8 +209,11 @@ impl RaftLogStorage<Group> for LogStore {
             EntryPayload::Membership(members) => shift = shift.and(self.crew.next(members)),
             EntryPayload::Blank => {}
         });
-        let entries: Vec<(u64, Bytes)> =
-            entries.map(|entry| (entry.index(), codec::encode_entry(&entry))).collect();
+        let mut last = None;
+        let entries: Vec<(u64, Bytes)> = entries
+            .inspect(|entry| last = Some(entry.log_id()))
+            .map(|entry| (entry.index(), codec::encode_entry(&entry)))
+            .collect();
         self.room().await;
         let mut run = Vec::with_capacity(entries.len());
         let mut bytes = 0_usize;
@@ -198,11 +226,15 @@ impl RaftLogStorage<Group> for LogStore {
             bytes = bytes.saturating_add(body.len());
             run.push((index, body));
         }
+        let durable = self.flushed.clone();
         let mut callback = Some(callback);
         let early = callback.take_if(|_| Plant::AcknowledgeUnwritten.is_on());
         let flushed: Done = Box::new(move |result| {
             traffic.reaches(Moment::Logged);
             shift.logged();
+            if result.is_ok() {
+                durable.set(last);
+            }
             if let Some(callback) = callback {
                 callback.io_completed(result);
             }

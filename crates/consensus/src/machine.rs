@@ -53,8 +53,18 @@ impl Shard {
         error
     }
 
+    /// Waits until nobody writes in its directory any more. Another replica of the group may be opened in it then.
+    pub(crate) async fn close(&self) {
+        let checkpoints = Arc::clone(&self.checkpoints);
+        self.offload.run(move || checkpoints.close()).await;
+    }
+
     /// A checkpoint or a volume that is bad is set aside, so that the next start has its content from the log or a peer.
     pub(crate) fn store_failed(&self, error: StoreError) -> io::Error {
+        if matches!(error, StoreError::Stopped) {
+            // Whoever failed before this has said so; and where a shard ends, nothing has failed.
+            return io::Error::other(error);
+        }
         self.checkpoints.disown(&error);
         self.fail(StopReason::Store { shard: self.number, error: Arc::new(error) })
     }

@@ -65,6 +65,16 @@ impl AppendRequest {
     }
 }
 
+/// What a leader says beside its entries and heartbeats: how far the nodes of the group have the log on their disks, as far
+/// as it knows. Whoever hears it remembers it for them ([`crate::witness`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Acked {
+    /// The leader's term.
+    pub(crate) term: u64,
+    /// By node, the leader among them: its last entry that is durable.
+    pub(crate) by: Vec<(u64, LogId)>,
+}
+
 /// What a follower says to entries.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum AppendAnswer {
@@ -144,6 +154,8 @@ pub(crate) enum Wanting {
     Coming,
     /// There is none yet that reaches so far. Ask again.
     Later,
+    /// The answerer has lost its state too.
+    Lost,
 }
 
 /// What a node remembers of the asker's promises, and what it has itself.

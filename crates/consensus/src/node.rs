@@ -116,9 +116,10 @@ impl Vitals {
         *self.has_room.borrow()
     }
 
-    /// A shard whose state is lost here, and on its way from a peer.
+    /// A shard whose state is lost here, and is to come from a peer; and whether every other replica has lost it too. Then
+    /// nothing comes: the cluster is to be restored from a backup.
     #[must_use]
-    pub fn rebuilding(&self) -> Option<u16> {
+    pub fn rebuilding(&self) -> Option<(u16, bool)> {
         self.desk.rebuilds.first()
     }
 
@@ -236,6 +237,7 @@ impl Node {
             if let Err(error) = replica.host.raft.shutdown().await {
                 tracing::error!(shard = replica.shard(), %error, "a group did not end well");
             }
+            replica.host.shard.close().await;
         }
         let log = self.0.log.clone();
         self.0.offload.run(move || log.close()).await;

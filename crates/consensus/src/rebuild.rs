@@ -10,6 +10,7 @@
 //!   log, those were never committed, and go.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -32,8 +33,11 @@ impl Rebuilds {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
     }
 
-    pub(crate) fn first(&self) -> Option<u16> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().next().copied()
+    /// One of them, and whether nobody has what it wants; such a one before others.
+    pub(crate) fn first(&self) -> Option<(u16, bool)> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = all.iter().map(|(group, rebuild)| (*group, rebuild.is_lost_everywhere()));
+        all.max_by_key(|(group, is_lost)| (*is_lost, std::cmp::Reverse(*group)))
     }
 
     pub(crate) fn begin(&self, rebuild: Arc<Rebuild>) {
@@ -65,6 +69,8 @@ pub(crate) struct Rebuild {
     pub(crate) from: u64,
     receiver: tokio::sync::Mutex<Receiver>,
     pub(crate) progress: watch::Sender<Progress>,
+    /// Every other replica has said that its state is lost too.
+    is_lost_everywhere: AtomicBool,
 }
 
 impl std::fmt::Debug for Rebuild {
@@ -87,7 +93,17 @@ impl Rebuild {
             from: purged.index,
             receiver: tokio::sync::Mutex::default(),
             progress: watch::Sender::default(),
+            is_lost_everywhere: AtomicBool::new(false),
         }))
+    }
+
+    pub(crate) fn is_lost_everywhere(&self) -> bool {
+        self.is_lost_everywhere.load(Ordering::Relaxed)
+    }
+
+    /// Notes what a round of asking has come to.
+    pub(crate) fn set_lost_everywhere(&self, is_lost: bool) {
+        self.is_lost_everywhere.store(is_lost, Ordering::Relaxed);
     }
 
     /// Takes a part of the checkpoint, or all of it.

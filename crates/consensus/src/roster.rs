@@ -246,6 +246,13 @@ impl Roster {
         }
     }
 
+    /// This node keeps nothing, and waits to be given something by whoever leads it: by any node of the cluster, also by one
+    /// that came after its topology was written.
+    fn waits_to_join(&self) -> bool {
+        let known = self.read();
+        known.is_settled && known.groups.is_empty()
+    }
+
     /// What this node says first on a lane.
     pub(crate) fn greeting(&self, to: u64, lane: u32) -> Greeting {
         Greeting {
@@ -289,7 +296,8 @@ impl Roster {
         if greeting.protocol != PROTOCOL || greeting.shards != u32::from(self.shards.count()) {
             return Err(TurnedAway::OtherCluster);
         }
-        if self.address(node).is_none() || node == self.node {
+        let is_strange = self.address(node).is_none() && !self.waits_to_join();
+        if is_strange || node == self.node {
             return Err(TurnedAway::UnknownNode(node));
         }
         if self.is_welcome(node, disk) { Ok(disk) } else { Err(TurnedAway::OtherDisk(node)) }
@@ -345,6 +353,23 @@ mod tests {
         );
         let membership = StoredMembership::new(Some(log_id(1, index)), membership.unwrap());
         roster.record(0, &membership);
+    }
+
+    #[test]
+    fn who_waits_to_join_hears_whoever_was_told_of_it_and_after_that_whom_it_knows() {
+        let (two, nine) = (roster(2), roster(9));
+        let greeting = nine.greeting(2, LANE);
+        assert_eq!(two.admit_dialler(&greeting), Err(TurnedAway::UnknownNode(9)));
+        two.settle();
+        assert_eq!(
+            two.admit_dialler(&greeting),
+            Ok([9; 16]),
+            "it may lead what this one is to get"
+        );
+        record(&two, 3, 3);
+        assert_eq!(two.admit_dialler(&greeting), Err(TurnedAway::UnknownNode(9)));
+        record_at(&two, 9, 9, 9);
+        assert_eq!(two.admit_dialler(&greeting), Ok([9; 16]));
     }
 
     #[test]

@@ -3,10 +3,23 @@
 //! Everything here comes from the crate `runtime`, and everything in openraft through [`Runtime`]: tokio, or with the feature
 //! `simulated` one thread with a clock and a chance of its own. The rules that make such runs repeatable are that crate's.
 
+use std::time::Duration;
+
 #[cfg(feature = "simulated")]
 pub(crate) use ::runtime::simulated::Runtime;
-pub(crate) use ::runtime::{random_between, sleep, spawn, timeout};
+pub(crate) use ::runtime::{Instant, random_between, sleep, spawn, timeout, timeout_at};
 
 /// What runs.
 #[cfg(not(feature = "simulated"))]
 pub(crate) type Runtime = openraft_rt_tokio::TokioRuntime;
+
+/// So long after now.
+pub(crate) fn instant_in(duration: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(duration).unwrap_or(now)
+}
+
+/// Whether a point on the clock is reached.
+pub(crate) fn is_past(instant: Instant) -> bool {
+    Instant::now() >= instant
+}

@@ -177,7 +177,8 @@ impl Kind {
 impl Message {
     /// A question. The link gives it its number.
     pub(crate) fn question(group: u16, kind: Kind, head: Bytes) -> Self {
-        Self { group: group.into(), request: 0, kind: kind.number(), head, bodies: Vec::new() }
+        let (bodies, acked) = (Vec::new(), Bytes::new());
+        Self { group: group.into(), request: 0, kind: kind.number(), head, bodies, acked }
     }
 
     /// The answer to a question.
@@ -186,7 +187,8 @@ impl Message {
             Ok(head) => (Kind::Answer, head),
             Err(refusal) => (Kind::Refusal, Bytes::copy_from_slice(&[refusal.number()])),
         };
-        Self { group, request, kind: kind.number(), head, bodies: Vec::new() }
+        let (bodies, acked) = (Vec::new(), Bytes::new());
+        Self { group, request, kind: kind.number(), head, bodies, acked }
     }
 
     fn bytes(&self) -> usize {
@@ -194,6 +196,7 @@ impl Message {
         // A number and a length for each field, generously.
         bodies
             .saturating_add(self.head.len())
+            .saturating_add(self.acked.len())
             .saturating_add(self.bodies.len().saturating_mul(6))
             .saturating_add(32)
     }

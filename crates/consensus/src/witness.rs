@@ -116,6 +116,17 @@ impl Witness {
         its.map(|((group, _), promise)| (*group, *promise)).collect()
     }
 
+    /// What the nodes of a group have acknowledged to the leader of a term.
+    pub(crate) fn acked_to(&self, group: u16, leader_term: u64) -> Vec<(u64, LogId)> {
+        let promises = self.lock();
+        let of_group = promises.range((group, 0)..=(group, u64::MAX));
+        let acked = of_group.filter_map(|((_, node), promise)| Some((*node, promise.acked?)));
+        acked
+            .filter(|(_, (term, _))| *term == leader_term)
+            .map(|(node, (_, last))| (node, last))
+            .collect()
+    }
+
     /// Everything, to be passed on.
     pub(crate) fn all(&self) -> Vec<(u16, u64, Promise)> {
         self.lock().iter().map(|((group, node), promise)| (*group, *node, *promise)).collect()
@@ -166,5 +177,17 @@ mod tests {
         assert!(witness.of(3, [1; 16]).is_empty());
         witness.note(0, 2, &Promise { disk: [9; 16], term: 1, acked: None });
         assert!(witness.of(2, [1; 16]).is_empty());
+    }
+
+    #[test]
+    fn a_leader_says_what_was_acknowledged_to_it_and_nothing_of_an_earlier_one() {
+        let witness = Witness::default();
+        witness.note(0, 1, &promise(4, Some((4, log_id(4, 9)))));
+        witness.note(0, 2, &promise(4, Some((3, log_id(3, 8)))));
+        witness.note(0, 3, &promise(4, None));
+        witness.note(1, 2, &promise(4, Some((4, log_id(4, 7)))));
+        assert_eq!(witness.acked_to(0, 4), [(1, log_id(4, 9))]);
+        assert_eq!(witness.acked_to(0, 3), [(2, log_id(3, 8))]);
+        assert_eq!(witness.acked_to(2, 4), []);
     }
 }

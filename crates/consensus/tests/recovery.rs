@@ -297,3 +297,82 @@ async fn a_lost_state_comes_from_a_peer_that_makes_a_checkpoint_for_it() {
         assert!(answers(&cluster.propose(0, &old).await)[0].replayed);
     }
 }
+
+/// A leader counts itself towards the majority. When it dies at once and its disk has lost the end of its log, whoever has
+/// heard of the commit knows what the leader had promised.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_disk_went_backwards_is_found_out_by_who_heard_of_the_commit() {
+    let mut cluster = cluster(3).await;
+    let early = history(&cluster, 10, 5).await;
+    cluster.applied_everywhere(0, early).await;
+    let leader = cluster.leader(0).await;
+    let (away, other) = match leader {
+        1 => (2, 3),
+        2 => (1, 3),
+        _ => (1, 2),
+    };
+    // Only the leader and one more are left: without the leader's own sync nothing is committed.
+    cluster.stop(away).await;
+    let settled = history(&cluster, 100, 1).await;
+    cluster.applied_everywhere(0, settled).await;
+    let (dir, kept) = (cluster.data_dir(leader), cluster.dir.path().join("kept"));
+    copy(&dir, &kept);
+    let paid = history(&cluster, 200, 1).await;
+    // It hears of the commit with the leader's next message, and not only with a beat.
+    soon("the other applies", cluster.replica(other, 0).applied(paid)).await.unwrap();
+    cluster.stop(leader).await;
+    std::fs::remove_dir_all(&dir).unwrap();
+    copy(&kept, &dir);
+
+    let refused = cluster.start(leader).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            StopReason::Forgot {
+                shard: 0,
+                forgotten: Forgotten::Entries { promised, .. }
+            } if promised >= paid
+        ),
+        "{refused:?}"
+    );
+}
+
+/// When nobody can make anybody whole, everybody says so, instead of waiting for one another without a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_state_that_nobody_has_says_so() {
+    let mut cluster = cluster(3).await;
+    for round in 1..=2 {
+        let last = history(&cluster, 100 * round, 20).await;
+        cluster.applied_everywhere(0, last).await;
+        for id in 1..=3 {
+            cluster.replica(id, 0).checkpoint().await.unwrap();
+        }
+    }
+    for id in 1..=3 {
+        eventually("the log is purged", || cluster.replica(id, 0).status().purged > Some(15)).await;
+    }
+    cluster.stop_all().await;
+    let shard = |id: u64| cluster.data_dir(id).join("shard-00");
+    let (shards, kept) = ((1..=3).map(shard).collect::<Vec<_>>(), cluster.dir.path().join("kept"));
+    copy(&shards[2], &kept);
+    for shard in &shards {
+        std::fs::remove_dir_all(shard).unwrap();
+    }
+    cluster.start_all().await;
+    for id in 1..=3 {
+        let vitals = cluster.nodes[&id].node.vitals();
+        eventually("it says so", || vitals.rebuilding() == Some((0, true))).await;
+    }
+
+    // One that has it again, from wherever, is enough for all.
+    cluster.stop(3).await;
+    std::fs::remove_dir_all(&shards[2]).unwrap();
+    copy(&kept, &shards[2]);
+    cluster.start(3).await.unwrap();
+    for id in 1..=3 {
+        eventually("it runs again", || cluster.nodes[&id].node.replica(0).is_some()).await;
+    }
+    let last = history(&cluster, 1_000, 5).await;
+    cluster.applied_everywhere(0, last).await;
+    cluster.agree(0);
+}

@@ -117,13 +117,20 @@ impl Scene {
     }
 
     fn play(&mut self, number: usize, case: Case) {
-        let plot = self.plot(number, case);
+        let mut plot = self.plot(number, case);
         std::fs::write(&plot.order, "").unwrap();
         if case.deed == Deed::Start {
             self.cluster.start_node(plot.node);
             self.somebody_dies(number, &plot);
         } else {
             let mut command = self.spawn(&plot.words);
+            while case.needs_snapshot() && self.is_passed_by(&plot, &mut command) {
+                std::fs::remove_file(&plot.order).unwrap();
+                self.let_another_lead();
+                plot = self.plot(number, case);
+                std::fs::write(&plot.order, "").unwrap();
+                command = self.spawn(&plot.words);
+            }
             if !case.is_commands() {
                 self.somebody_dies(number, &plot);
             }
@@ -139,6 +146,34 @@ impl Scene {
             self.finish(&plot.words);
         }
         self.check(case, &plot);
+    }
+
+    /// Whether a node was added and nobody died: it got a replica of the meta group, whose log is still whole, and no
+    /// snapshot. So it is when whoever has most to give leads every shard, and gives rather what it does not lead.
+    fn is_passed_by(&self, plot: &Plot, command: &mut Child) -> bool {
+        until("somebody dies, or the node is added", || {
+            let ended = command.try_wait().unwrap();
+            // Whoever dies takes the order with it; in this order, who has died before the command ended is seen now.
+            if !plot.order.exists() {
+                return Some(false);
+            }
+            match ended {
+                Some(status) if status.success() => Some(true),
+                Some(_) => {
+                    *command = self.spawn(&plot.words);
+                    None
+                }
+                None => None,
+            }
+        })
+    }
+
+    /// Another node leads a shard than now.
+    fn let_another_lead(&mut self) {
+        let leader = self.cluster.leader_of(0);
+        let placement = self.placement();
+        let heir = placement[&0].iter().find(|node| **node != leader).unwrap();
+        self.say(&format!("transfer-leader 0 {heir}"));
     }
 
     /// Waits for a node's death at the step, and starts it again: in every other case, before anybody has taken over.

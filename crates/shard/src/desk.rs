@@ -114,6 +114,9 @@ pub enum Effect {
 pub struct Desk {
     reign: u64,
     place: (Shards, u16),
+    /// The latest time by which a key was judged. Look-ups pass over what ended ten minutes before a key's time, so what was
+    /// let in by a clock must not be executed before that clock, even when it is set back meanwhile.
+    judged_at: Time,
     group: GroupCommit<Run>,
     frames: Frames,
     flights: Flights,
@@ -132,6 +135,7 @@ impl Desk {
         Self {
             reign,
             place: (shards, shard),
+            judged_at: Time(0),
             group: GroupCommit::new(LIMITS),
             frames: Frames::default(),
             flights: Flights::default(),
@@ -186,6 +190,7 @@ impl Desk {
             self.tally.count_failed(failure, count.min(wire::limits::FRAME_REQUESTS_MAX));
             return vec![refuse(frame, failure)];
         }
+        self.judged_at = self.judged_at.max(now);
         let number = self.frames.begin(frame, count);
         let orders = self.sort((number, count), frame, now, books);
         self.propose(orders, now);
@@ -456,8 +461,9 @@ impl Desk {
 
     fn drive(&mut self, driver: Option<Driver<Run>>, now: Time) {
         let Some(mut driver) = driver else { return };
+        let at = now.max(self.judged_at);
         while let Some(batch) = driver.seal() {
-            self.effects.push(Effect::Propose(Entry::new(self.reign, now, batch)));
+            self.effects.push(Effect::Propose(Entry::new(self.reign, at, batch)));
         }
     }
 

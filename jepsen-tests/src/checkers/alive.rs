@@ -9,7 +9,7 @@ use crate::history::{Answer, End, History};
 /// How long it may take, in nanoseconds.
 const HEALED_MAX: u64 = 60_000_000_000;
 
-/// A phase whose name begins so tells of a process that ended by itself.
+/// A phase whose name begins so tells of a process that ended by itself, or went on when it had to end.
 pub(crate) const DIED: &str = "died: ";
 
 pub(super) fn check(history: &History) -> Verdict {

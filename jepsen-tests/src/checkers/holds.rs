@@ -1,5 +1,8 @@
 //! Holds: what an account has set aside is what its active holds say, nothing is posted beyond its hold, and nothing
 //! comes after the end of one.
+//!
+//! A request may be carried out as soon as the first call with its key has begun, whoever is told of it in the end: a copy
+//! may be told as if it were the first when nobody else is left to be told.
 
 use std::collections::BTreeMap;
 
@@ -11,35 +14,54 @@ use crate::history::{Answer, Call, End, History, HoldSeen, HoldStage, Op, Pictur
 struct Story<'a> {
     /// What it began with.
     amount: Option<i64>,
-    /// Posts that were acknowledged, by key: amount, whether the rest was released, the first that says so.
-    posts: BTreeMap<&'a str, (i64, bool, &'a Op)>,
-    /// The first acknowledged void.
-    void: Option<&'a Op>,
+    /// Posts that were acknowledged, by key: amount, whether the rest was released, and when.
+    posts: BTreeMap<&'a str, (i64, bool, When)>,
+    /// The first void that was acknowledged.
+    void: Option<When>,
     /// Readings.
     seen: Vec<(&'a Op, &'a HoldSeen)>,
+}
+
+/// When something was done: after the first call for it began, and before the first acknowledgement.
+#[derive(Clone, Copy)]
+struct When {
+    began: u64,
+    ended: u64,
+}
+
+impl When {
+    /// Of all calls of a key; nothing, when none was acknowledged.
+    fn of(calls: &[&Op]) -> Option<Self> {
+        let began = calls.iter().map(|op| op.began).min()?;
+        let done = calls.iter().filter(|op| op.done().is_some());
+        Some(Self { began, ended: done.map(|op| op.ended).min()? })
+    }
 }
 
 pub(super) fn check(history: &History) -> Verdict {
     let mut verdict = Verdict::new("holds", "held is what holds say, and ended holds stay ended");
     let mut stories: BTreeMap<&str, Story<'_>> = BTreeMap::new();
+    for calls in history.keys().values() {
+        let (Some(op), Some(when)) = (calls.first(), When::of(calls)) else { continue };
+        if let Call::Hold { id, amount, .. } = &op.call {
+            stories.entry(id).or_default().amount = Some(*amount);
+        }
+        if let Call::Post { id, hold, amount, release } = &op.call {
+            let posts = &mut stories.entry(hold).or_default().posts;
+            posts.insert(id, (*amount, *release, when));
+        }
+        if let Call::Void { hold, .. } = &op.call {
+            let void = &mut stories.entry(hold).or_default().void;
+            *void = void.filter(|first| first.ended <= when.ended).or(Some(when));
+        }
+    }
     for op in &history.ops {
-        match (&op.call, &op.end) {
-            (Call::Hold { id, amount, .. }, _) if op.done().is_some() => {
-                stories.entry(id).or_default().amount = Some(*amount);
-            }
-            (Call::Post { id, hold, amount, release }, _) if op.done().is_some() => {
-                let posts = &mut stories.entry(hold).or_default().posts;
-                posts.entry(id).or_insert((*amount, *release, op));
-            }
-            (Call::Void { hold, .. }, _) if op.done().is_some() => {
-                let void = &mut stories.entry(hold).or_default().void;
-                *void = void.filter(|first| first.ended <= op.ended).or(Some(op));
-            }
-            (_, End::Ok(Answer::ReadHold(seen))) => {
+        match &op.end {
+            End::Ok(Answer::ReadHold(seen)) => {
                 stories.entry(&seen.hold).or_default().seen.push((op, seen));
             }
-            (_, End::Ok(Answer::ReadAll(picture))) => add_up(op, picture, &mut verdict),
-            (_, End::Ok(_) | End::Fail(..) | End::Info) => {}
+            End::Ok(Answer::ReadAll(picture)) => add_up(op, picture, &mut verdict),
+            End::Ok(_) | End::Fail(..) | End::Info => {}
         }
     }
     let quiet = history.phase("final").unwrap_or(u64::MAX);
@@ -75,13 +97,12 @@ fn one(hold: &str, story: &Story<'_>, verdict: &mut Verdict) {
     if let Some(amount) = story.amount {
         verdict.expect(posted <= amount, || format!("{hold}: {posted} posted of {amount}"));
     }
-    for (id, (_, release, op)) in &story.posts {
-        // A copy of what was done before the end may be sent, and acknowledged, after it.
-        let after_void = story.void.is_some_and(|void| void.ended < op.began) && !is_copy(op);
+    for (id, (_, release, post)) in &story.posts {
+        let after_void = story.void.is_some_and(|void| void.ended < post.began);
         verdict.expect(!after_void, || format!("{hold}: {id} posted after it was voided"));
         if *release {
-            let is_later = |other: &Op| op.ended < other.began && !is_copy(other);
-            let later = story.posts.values().any(|(_, _, other)| is_later(other));
+            let is_later = |other: When| post.ended < other.began;
+            let later = story.posts.values().any(|(_, _, other)| is_later(*other));
             let later = later || story.void.is_some_and(is_later);
             verdict.expect(!later, || format!("{hold}: more came after {id} released the rest"));
         }
@@ -119,10 +140,10 @@ fn lives(hold: &str, story: &Story<'_>, quiet: u64, verdict: &mut Verdict) {
                     format!("{hold} had ended at line {index}, and is another at line {later}")
                 });
             }
-            let posts = story.posts.iter().filter(|(_, (.., post))| op.ended < post.began);
-            // A copy of an acknowledged post may be sent again; what counts is that the first was not after the end.
-            for (id, (_, _, post)) in posts {
-                verdict.expect(is_copy(post), || format!("{hold}: {id} posted after its end"));
+            for (id, (.., post)) in &story.posts {
+                verdict.expect(op.ended >= post.began, || {
+                    format!("{hold}: {id} posted after its end")
+                });
             }
         }
         if op.began >= quiet {
@@ -132,9 +153,4 @@ fn lives(hold: &str, story: &Story<'_>, quiet: u64, verdict: &mut Verdict) {
             });
         }
     }
-}
-
-/// Whether an acknowledgement repeats an earlier one.
-fn is_copy(op: &Op) -> bool {
-    op.done().is_some_and(|done| done.replayed)
 }

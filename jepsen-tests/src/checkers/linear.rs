@@ -10,7 +10,7 @@ mod search;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Verdict;
-use crate::history::{Answer, Call, End, History, Op};
+use crate::history::{Answer, Call, End, History, Holds, Op};
 use search::{Act, Step, Told};
 
 pub(super) fn check(history: &History) -> Verdict {
@@ -77,22 +77,15 @@ fn line(history: &History, index: u64) -> String {
 /// Everything that was done to an account or told of it.
 fn steps(history: &History) -> Vec<(&str, Step)> {
     let mut steps = Vec::new();
-    let mut keys: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
-    let mut holds: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     for op in &history.ops {
-        if let Some(id) = op.call.id() {
-            keys.entry(id).or_default().push(op);
-        }
-        if let Call::Hold { id, from, to, .. } = &op.call {
-            holds.insert(id, (from, to));
-        }
         if let End::Ok(Answer::Read(seen)) = &op.end {
             let act = Act::Read(seen.posted);
             let step = Step { began: op.began, ended: op.ended, act, index: op.index };
             steps.push((seen.account.as_str(), step));
         }
     }
-    for ops in keys.values() {
+    let holds = history.holds();
+    for ops in history.keys().values() {
         for body in bodies(ops) {
             steps.extend(moved(&body, &holds));
         }
@@ -113,25 +106,9 @@ fn bodies<'a>(ops: &[&'a Op]) -> Vec<Vec<&'a Op>> {
 }
 
 /// What one body of a key did to accounts, as far as its callers know.
-fn moved<'a>(body: &[&'a Op], holds: &BTreeMap<&str, (&'a str, &'a str)>) -> Vec<(&'a str, Step)> {
+fn moved<'a>(body: &[&'a Op], holds: &Holds<'a>) -> Vec<(&'a str, Step)> {
     let Some(first) = body.first() else { return Vec::new() };
-    let (from, to, amount): (&str, &str, i64) = match &first.call {
-        Call::Transfer { from, to, amount, .. } => (from, to, *amount),
-        Call::Post { hold, amount, .. } => match holds.get(hold.as_str()) {
-            Some((from, to)) => (from, to, *amount),
-            None => return Vec::new(),
-        },
-        Call::Hold { .. }
-        | Call::Void { .. }
-        | Call::Freeze { .. }
-        | Call::Unfreeze { .. }
-        | Call::Lookup { .. }
-        | Call::Read { .. }
-        | Call::ReadStale { .. }
-        | Call::ReadHold { .. }
-        | Call::Statement { .. }
-        | Call::ReadAll => return Vec::new(),
-    };
+    let Some((from, to, amount)) = first.call.movement(holds) else { return Vec::new() };
     let began = body.iter().map(|op| op.began).min().unwrap_or(0);
     let index = first.index;
     let ended =

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Verdict;
-use crate::history::{Call, End, History, LineKind, Op, Refusal};
+use crate::history::{Call, End, History, LineKind, Movement, Op, Refusal};
 
 /// What became of a key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,12 +24,7 @@ struct Settled<'a> {
 
 pub(super) fn check(history: &History) -> Verdict {
     let mut verdict = Verdict::new("once", "a key has one outcome and one effect");
-    let mut keys: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
-    for op in &history.ops {
-        if let Some(id) = op.call.id() {
-            keys.entry(id).or_default().push(op);
-        }
-    }
+    let keys = history.keys();
     let mut settled = BTreeMap::new();
     let mut transfers: BTreeMap<&str, &str> = BTreeMap::new();
     for (id, ops) in &keys {
@@ -98,33 +93,16 @@ fn look_up(history: &History, keys: &BTreeMap<&str, Vec<&Op>>, verdict: &mut Ver
     }
 }
 
-/// A movement: transfer, whose statement, how much, and who is on the other side.
-type Movement<'a> = (&'a str, &'a str, i64, &'a str);
+/// A line of a statement: transfer, whose statement, how much, and who is on the other side.
+type Line<'a> = (&'a str, &'a str, i64, &'a str);
 
 /// Compares what callers were told with the statements.
 fn effects<'a>(history: &'a History, settled: &BTreeMap<&str, Settled<'a>>, verdict: &mut Verdict) {
-    let holds: BTreeMap<&str, (&str, &str)> = history
-        .ops
-        .iter()
-        .filter_map(|op| match &op.call {
-            Call::Hold { id, from, to, .. } => Some((id.as_str(), (from.as_str(), to.as_str()))),
-            Call::Transfer { .. }
-            | Call::Post { .. }
-            | Call::Void { .. }
-            | Call::Freeze { .. }
-            | Call::Unfreeze { .. }
-            | Call::Lookup { .. }
-            | Call::Read { .. }
-            | Call::ReadStale { .. }
-            | Call::ReadHold { .. }
-            | Call::Statement { .. }
-            | Call::ReadAll => None,
-        })
-        .collect();
-    let mut wanted: BTreeMap<Movement<'_>, &str> = BTreeMap::new();
-    let mut returned: BTreeMap<(&str, &str, i64), u64> = BTreeMap::new();
+    let holds = history.holds();
+    let mut wanted: BTreeMap<Line<'_>, &str> = BTreeMap::new();
+    let mut returned: BTreeMap<Movement<'_>, u64> = BTreeMap::new();
     for (id, Settled { call, outcome }) in settled {
-        let Some((from, to, amount)) = movement(call, &holds) else { continue };
+        let Some((from, to, amount)) = call.movement(&holds) else { continue };
         match outcome {
             Outcome::Posted(transfer) => {
                 wanted.insert((transfer, from, amount.saturating_neg(), to), id);
@@ -140,34 +118,10 @@ fn effects<'a>(history: &'a History, settled: &BTreeMap<&str, Settled<'a>>, verd
     compare(history, wanted, returned, verdict);
 }
 
-/// Who pays whom how much, when a call is carried out.
-fn movement<'a>(
-    call: &'a Call,
-    holds: &BTreeMap<&str, (&'a str, &'a str)>,
-) -> Option<(&'a str, &'a str, i64)> {
-    match call {
-        Call::Transfer { from, to, amount, .. } => Some((from, to, *amount)),
-        Call::Post { hold, amount, .. } => {
-            let (from, to) = holds.get(hold.as_str())?;
-            Some((from, to, *amount))
-        }
-        Call::Hold { .. }
-        | Call::Void { .. }
-        | Call::Freeze { .. }
-        | Call::Unfreeze { .. }
-        | Call::Lookup { .. }
-        | Call::Read { .. }
-        | Call::ReadStale { .. }
-        | Call::ReadHold { .. }
-        | Call::Statement { .. }
-        | Call::ReadAll => None,
-    }
-}
-
 fn compare<'a>(
     history: &'a History,
-    mut wanted: BTreeMap<Movement<'a>, &str>,
-    mut returned: BTreeMap<(&'a str, &'a str, i64), u64>,
+    mut wanted: BTreeMap<Line<'a>, &str>,
+    mut returned: BTreeMap<Movement<'a>, u64>,
     verdict: &mut Verdict,
 ) {
     let statements = history.last_statements();

@@ -302,6 +302,9 @@ pub(crate) struct Meta {
     /// What went wrong on purpose.
     #[serde(default)]
     pub(crate) faults: Vec<String>,
+    /// What was to go wrong and could not, and why.
+    #[serde(default)]
+    pub(crate) refused: Vec<String>,
     /// How the processes were hosted.
     #[serde(default)]
     pub(crate) hosts: String,

@@ -1,10 +1,10 @@
 //! The cluster under test: its topology, its processes, and what its own command line says of it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -13,9 +13,11 @@ use rustix::process::Signal;
 use serde::Deserialize;
 
 use super::Role;
+use super::disks::{Disks, FREE_BYTES_MIN};
 use super::net::{Net, ip};
 use super::process::Process;
 use super::proxy::Proxies;
+use super::shell::{run, text};
 use super::wires::Wires;
 
 /// How long a cluster may take until every shard is led.
@@ -33,6 +35,12 @@ const COMMAND_MAX: &str = "60s";
 /// Small enough that a run of half a minute writes checkpoints.
 const CHECKPOINT_BYTES: u64 = 64 << 10;
 
+/// On a small disk, segments of the log are small too.
+const SEGMENT_BYTES: u64 = 4 << 20;
+
+/// The most nodes that a topology names.
+const TOPOLOGY_NODES_MAX: u64 = 9;
+
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -48,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) gateways: u64,
     /// Namespaces; loopback without.
     pub(crate) net: Option<Net>,
+    /// Whether each node has a disk of its own.
+    pub(crate) has_disks: bool,
 }
 
 /// What `paycore cluster status` says.
@@ -68,6 +78,8 @@ pub(crate) struct NodeStatus {
     pub(crate) up: bool,
     /// What is wrong with its clock.
     pub(crate) clock_alarm: Option<String>,
+    /// What is free on its disk, as it says.
+    pub(crate) free_bytes: Option<u64>,
 }
 
 /// A shard.
@@ -96,7 +108,24 @@ pub(crate) struct Cluster {
     addresses: BTreeMap<Role, String>,
     /// Where nodes listen whom others reach through a proxy.
     behind: BTreeMap<Role, SocketAddr>,
+    /// The nodes that belong to it now.
+    members: RefCell<BTreeSet<u64>>,
     processes: RefCell<BTreeMap<Role, Process>>,
+    /// Dropped after the processes that use them.
+    disks: Option<Disks>,
+}
+
+impl Status {
+    /// How many shards a node leads.
+    pub(crate) fn led_by(&self, node: u64) -> usize {
+        self.shards.iter().filter(|shard| shard.leader == Some(node)).count()
+    }
+
+    /// How many replicas a node keeps.
+    pub(crate) fn kept_by(&self, node: u64) -> usize {
+        let keeps = |shard: &&ShardStatus| shard.replicas.iter().any(|at| at.node == node);
+        self.shards.iter().filter(keeps).count()
+    }
 }
 
 impl Cluster {
@@ -112,40 +141,93 @@ impl Cluster {
         let roles: Vec<Role> = nodes.chain((1..=plan.gateways).map(Role::Gateway)).collect();
         let (wires, addresses, behind) = match &plan.net {
             Some(net) => {
-                roles.iter().try_for_each(|role| net.join(*role))?;
+                let later = |role: &&Role| matches!(role, Role::Node(id) if *id > plan.nodes);
+                roles.iter().filter(|role| !later(role)).try_for_each(|role| net.join(*role))?;
                 let address = |role: &Role| (*role, format!("{}:7100", ip(*role)));
                 let addresses = roles.iter().map(address).collect();
                 (Wires::Net(net.clone()), addresses, BTreeMap::new())
             }
             None => on_loopback(&roles)?,
         };
+        let disks = plan.has_disks.then(|| Disks::create(plan.dir.join("disks"))).transpose()?;
+        let members = RefCell::new((1..=plan.nodes).collect());
         let processes = RefCell::default();
-        let cluster = Self { plan, wires, addresses, behind, processes };
-        let first: Vec<u64> = (1..=cluster.plan.nodes).collect();
-        cluster.write_topology(&(1..=last).collect::<Vec<_>>())?;
+        let cluster = Self { plan, wires, addresses, behind, members, processes, disks };
         if cluster.plan.net.is_some() {
-            let words = ["config", "certs", "--out", "certs", "--topology", "cluster.toml"];
-            let made = std::process::Command::new(&cluster.plan.binary)
-                .args(words)
-                .current_dir(&cluster.plan.dir)
-                .output()
-                .context("making certificates")?;
-            let said = String::from_utf8_lossy(&made.stderr);
-            anyhow::ensure!(made.status.success(), "making certificates: {said}");
+            cluster.make_certificates(last)?;
         }
-        cluster.write_topology(&first)?;
+        cluster.write_topology(cluster.nodes())?;
         for role in roles {
             cluster.add(role);
+        }
+        if let Some(disks) = &cluster.disks {
+            cluster.nodes().into_iter().try_for_each(|node| disks.give(node))?;
         }
         Ok(cluster)
     }
 
+    /// Makes certificates for everybody who is, or may be: the first so many nodes. A topology names few nodes, so that
+    /// there are several authorities, each of which everybody trusts.
+    fn make_certificates(&self, nodes: u64) -> anyhow::Result<()> {
+        let all = self.plan.dir.join("certs");
+        std::fs::create_dir(&all)?;
+        let mut authorities = String::new();
+        let mut next = 1;
+        while next <= nodes {
+            let last = nodes.min(next.saturating_add(TOPOLOGY_NODES_MAX).saturating_sub(1));
+            self.write_topology(next..=last)?;
+            let made = self.plan.dir.join(format!("certs-{next}"));
+            let (topology, binary) = (text(&self.topology()), text(&self.plan.binary));
+            run(&[&binary, "config", "certs", "--out", &text(&made), "--topology", &topology])?;
+            authorities.push_str(&std::fs::read_to_string(made.join("ca.pem"))?);
+            for file in std::fs::read_dir(&made)? {
+                let file = file?;
+                // Gateways and the operator have theirs from the first authority.
+                if next == 1 || file.file_name().to_string_lossy().starts_with("node-") {
+                    std::fs::rename(file.path(), all.join(file.file_name()))?;
+                }
+            }
+            std::fs::remove_dir_all(made)?;
+            next = last.saturating_add(1);
+        }
+        std::fs::write(all.join("ca.pem"), authorities).context("writing who is trusted")
+    }
+
+    /// Starts a node that is to join, with an empty disk. Gives its process's id.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn join(&self, node: u64) -> anyhow::Result<u32> {
+        if let Some(net) = &self.plan.net {
+            net.join(Role::Node(node))?;
+        }
+        if let Some(disks) = &self.disks {
+            disks.give(node)?;
+        }
+        self.write_topology(self.nodes().into_iter().chain([node]))?;
+        self.process(Role::Node(node), Process::start)?
+    }
+
+    /// A node belongs to the cluster no more, and another perhaps does.
+    ///
+    /// # Errors
+    /// When its process cannot be ended, or the topology not be written.
+    pub(crate) fn forget(&self, gone: u64, instead: Option<u64>) -> anyhow::Result<()> {
+        self.process(Role::Node(gone), Process::kill)??;
+        {
+            let mut members = self.members.borrow_mut();
+            members.remove(&gone);
+            members.extend(instead);
+        }
+        self.write_topology(self.nodes())
+    }
+
     /// Names these nodes, and all gateways.
-    pub(crate) fn write_topology(&self, nodes: &[u64]) -> anyhow::Result<()> {
+    fn write_topology(&self, nodes: impl IntoIterator<Item = u64>) -> anyhow::Result<()> {
         let addresses = &self.addresses;
         let mut text = format!("name = \"jepsen\"\nshards = {}\n", self.plan.shards);
         for id in nodes {
-            let address = addresses.get(&Role::Node(*id)).context("a node has an address")?;
+            let address = addresses.get(&Role::Node(id)).context("a node has an address")?;
             let _ = write!(text, "\n[[nodes]]\nid = {id}\ngrpc = \"{address}\"\n");
         }
         for number in 1..=self.plan.gateways {
@@ -153,6 +235,10 @@ impl Cluster {
             let _ = write!(text, "\n[[gateways]]\ngrpc = \"{address}\"\n");
         }
         let _ = write!(text, "\n[store]\ncheckpoint_log_bytes = {CHECKPOINT_BYTES}\n");
+        if self.disks.is_some() {
+            let _ = writeln!(text, "log_segment_bytes = {SEGMENT_BYTES}");
+            let _ = write!(text, "free_bytes_min = {FREE_BYTES_MIN}\nfree_percent_min = 0\n");
+        }
         text.push_str(match self.plan.net {
             Some(_) => {
                 "\n[tls]\nca = \"certs/ca.pem\"\ncert = \"certs/{id}.pem\"\nkey = \"certs/{id}.key\"\n\
@@ -226,15 +312,15 @@ impl Cluster {
         Ok(true)
     }
 
-    /// The processes that belong to the cluster from the beginning.
+    /// The processes that belong to the cluster.
     pub(crate) fn roles(&self) -> Vec<Role> {
         let nodes = self.nodes().into_iter().map(Role::Node);
         nodes.chain((1..=self.plan.gateways).map(Role::Gateway)).collect()
     }
 
-    /// The nodes from the beginning.
+    /// The nodes that belong to it.
     pub(crate) fn nodes(&self) -> Vec<u64> {
-        (1..=self.plan.nodes).collect()
+        self.members.borrow().iter().copied().collect()
     }
 
     /// What it is made of.
@@ -260,6 +346,14 @@ impl Cluster {
             proxies.know(role, pid);
         }
         Ok(changed)
+    }
+
+    /// The nodes' own disks.
+    ///
+    /// # Errors
+    /// When they have none.
+    pub(crate) fn disks(&self) -> anyhow::Result<&Disks> {
+        self.disks.as_ref().context("nodes have no disks of their own here")
     }
 
     /// What joins the processes.
@@ -332,7 +426,7 @@ impl Cluster {
             process.stop().await?;
         }
         *self.processes.borrow_mut() = processes;
-        Ok(())
+        self.disks.as_ref().map_or(Ok(()), |disks| disks.keep(&self.plan.dir.join("data")))
     }
 
     /// Every process that ended by itself, and how.
@@ -355,6 +449,9 @@ impl Cluster {
 
     /// Where a node keeps what it knows.
     pub(crate) fn data(&self, id: u64) -> PathBuf {
+        if let Some(disks) = &self.disks {
+            return disks.data(id);
+        }
         self.plan.dir.join("data").join(format!("n{id}"))
     }
 
@@ -390,8 +487,4 @@ fn on_loopback(roles: &[Role]) -> anyhow::Result<Places> {
         sockets.push(socket);
     }
     Ok((Wires::Proxies(proxies), addresses, behind))
-}
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
 }

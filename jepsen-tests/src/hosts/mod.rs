@@ -1,7 +1,8 @@
 //! Where the processes run: each in a network namespace of its own, when that is allowed, or all on this machine's
-//! loopback.
+//! loopback; and on what disks.
 
 pub(crate) mod cluster;
+pub(crate) mod disks;
 pub(crate) mod net;
 pub(crate) mod process;
 pub(crate) mod proxy;

@@ -1,14 +1,16 @@
 //! Network namespaces: one for each process, joined by a bridge in one more, the *hub*, where the tester itself runs.
 //!
 //! So no packet of a run touches the machine's own network, and two runs never meet. Names begin with `jp` and the
-//! tester's process id: whoever starts later removes what a tester left that is no more.
+//! tester's process id: whoever starts later removes what a tester left that is no more. With a network namespace goes one
+//! of mounts; on loopback, whoever may has that alone.
 //!
 //! A cut is a rule that drops packets where they arrive; the kernel counts what it drops.
 
 use std::path::Path;
 
 use anyhow::Context;
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use tokio::signal::unix::SignalKind;
 
 use super::Role;
 use super::shell::{run, works};
@@ -16,8 +18,8 @@ use super::shell::{run, works};
 /// What every namespace of ours is called at the beginning.
 const PREFIX: &str = "jp";
 
-/// Tells the tester in the hub what its namespaces are called.
-pub(crate) const HUB: &str = "PAYCORE_JEPSEN_NET";
+/// Tells the tester in the hub what its namespaces are called; on loopback, where it has only a namespace of mounts, nothing.
+const HUB: &str = "PAYCORE_JEPSEN_NET";
 
 /// The namespaces of a run.
 #[derive(Clone, Debug)]
@@ -26,18 +28,6 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    /// Those that this process was started among. It ends with whoever made them, and so do its children: nobody runs
-    /// in namespaces that a later tester may remove.
-    ///
-    /// # Errors
-    /// When the kernel does not promise that.
-    pub(crate) fn inherited() -> anyhow::Result<Option<Self>> {
-        let Ok(prefix) = std::env::var(HUB) else { return Ok(None) };
-        set_parent_process_death_signal(Some(Signal::KILL))
-            .context("asking to end with the parent")?;
-        Ok(Some(Self { prefix }))
-    }
-
     /// Makes a hub, after removing what others left.
     ///
     /// # Errors
@@ -59,11 +49,6 @@ impl Net {
             return Err(why);
         }
         Ok(net)
-    }
-
-    /// The name that tells whose they are.
-    pub(crate) fn prefix(&self) -> &str {
-        &self.prefix
     }
 
     /// Where the tester runs.
@@ -236,20 +221,60 @@ pub(crate) fn obstacle() -> Option<String> {
     (!is_root).then(|| "only root may make network namespaces".to_owned())
 }
 
-/// Runs this same program in the hub, and gives its exit code.
+/// Whether this process was started in namespaces by another of this program, and in which; `None` when it was not. It
+/// ends with whoever made them, and so do its children: nobody runs in namespaces that a later tester may remove.
+///
+/// # Errors
+/// When the kernel does not promise that.
+pub(crate) fn inherited() -> anyhow::Result<Option<Option<Net>>> {
+    let Ok(prefix) = std::env::var(HUB) else { return Ok(None) };
+    set_parent_process_death_signal(Some(Signal::KILL)).context("asking to end with the parent")?;
+    Ok(Some((!prefix.is_empty()).then_some(Net { prefix })))
+}
+
+/// Runs this same program in the hub, or on loopback with mounts of its own, and gives its exit code. Whoever interrupts
+/// this one interrupts that one, which ends in good order.
 ///
 /// # Errors
 /// When it cannot be started.
-pub(crate) fn again_in(net: &Net) -> anyhow::Result<u8> {
+pub(crate) async fn again_in(net: Option<&Net>) -> anyhow::Result<u8> {
     let own = std::env::current_exe().context("finding this program")?;
-    let status = std::process::Command::new("ip")
-        .args(["netns", "exec", &net.hub()])
+    let hub = net.map(Net::hub);
+    let words = match &hub {
+        Some(hub) => vec!["ip", "netns", "exec", hub],
+        None => vec!["unshare", "--mount", "--propagation", "private"],
+    };
+    let (program, args) = words.split_first().context("a command has a name")?;
+    let mut child = tokio::process::Command::new(program)
+        .args(args)
         .arg(own)
         .args(std::env::args_os().skip(1))
-        .env(HUB, net.prefix())
-        .status()
-        .context("running ip netns exec")?;
+        .env(HUB, net.map_or("", |net| &net.prefix))
+        .spawn()
+        .with_context(|| format!("running {program}"))?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status?,
+            // One that has ended meanwhile needs no telling.
+            () = interrupted() => drop(pid.map(|pid| kill_process(pid, Signal::TERM))),
+        }
+    };
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(2))
+}
+
+/// Waits until somebody asks this process to end.
+pub(crate) async fn interrupted() {
+    let asked = |kind| tokio::signal::unix::signal(kind).ok();
+    let (interrupt, terminate) = (asked(SignalKind::interrupt()), asked(SignalKind::terminate()));
+    let (Some(mut interrupt), Some(mut terminate)) = (interrupt, terminate) else {
+        // Without handlers the signals end it at once.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 #[cfg(test)]

@@ -118,6 +118,17 @@ impl Process {
         std::mem::take(&mut self.deaths)
     }
 
+    /// How much it has written to its log.
+    pub(crate) fn log_len(&self) -> usize {
+        std::fs::read(&self.log).map_or(0, |text| text.len())
+    }
+
+    /// What it has written to its log since that had this length.
+    pub(crate) fn said_since(&self, len: usize) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(text.get(len..).unwrap_or_default()).into_owned()
+    }
+
     /// Its log.
     pub(crate) fn log(&self) -> &Path {
         &self.log

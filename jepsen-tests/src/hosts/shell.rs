@@ -1,5 +1,6 @@
 //! Commands of the operating system.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
@@ -20,4 +21,9 @@ pub(crate) fn run(words: &[&str]) -> anyhow::Result<String> {
 /// Whether a command succeeds.
 pub(crate) fn works(words: &[&str]) -> bool {
     run(words).is_ok()
+}
+
+/// A path as a command's word.
+pub(crate) fn text(path: &Path) -> String {
+    path.display().to_string()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::Instant;
 
-use super::{Bite, Fault, Nemesis};
+use super::{Bite, Nemesis, Trouble};
 use crate::hosts::Role;
 use crate::hosts::wires::Wires;
 
@@ -23,42 +23,28 @@ type Cuts = BTreeSet<(Role, Role)>;
 impl Nemesis<'_> {
     pub(super) async fn trouble_the_net(
         &mut self,
-        fault: Fault,
+        trouble: Trouble,
         stays: Duration,
     ) -> anyhow::Result<Bite> {
         let wires = self.cluster.wires().clone();
-        let cuts = self.cuts(fault).await?;
-        let done = match fault {
-            Fault::Flap => flap(&wires, &cuts, stays).await,
-            Fault::Delay => delay(&wires, self.cluster.nodes(), stays).await,
-            Fault::Loss => {
+        let cuts = self.cuts(trouble).await?;
+        let done = match trouble {
+            Trouble::Flap => flap(&wires, &cuts, stays).await,
+            Trouble::Delay => delay(&wires, self.cluster.nodes(), stays).await,
+            Trouble::Loss => {
                 let net = wires.net()?;
                 let lose = |(from, to): &(Role, Role)| net.lose(*from, *to, LOST_PERCENT);
                 cuts.iter().try_for_each(lose)?;
                 tokio::time::sleep(stays).await;
                 counted(&wires, &cuts)
             }
-            Fault::KillNode
-            | Fault::KillLeader
-            | Fault::KillMinority
-            | Fault::KillAll
-            | Fault::PauseLeader
-            | Fault::CutLeader
-            | Fault::CutNode
-            | Fault::Bridge
-            | Fault::Ring
-            | Fault::CutLeaders
-            | Fault::Mute
-            | Fault::Deaf
-            | Fault::ClockJump
-            | Fault::ClockStrobe
-            | Fault::Members
-            | Fault::Handover
-            | Fault::KillGateway
-            | Fault::SlowDisk
-            | Fault::FlipBits
-            | Fault::StaleDisk
-            | Fault::LoseDisk => {
+            Trouble::CutLeader
+            | Trouble::CutNode
+            | Trouble::Bridge
+            | Trouble::Ring
+            | Trouble::CutLeaders
+            | Trouble::Mute
+            | Trouble::Deaf => {
                 cuts.iter().try_for_each(|(from, to)| wires.cut(*from, *to))?;
                 tokio::time::sleep(stays).await;
                 counted(&wires, &cuts)
@@ -71,26 +57,26 @@ impl Nemesis<'_> {
     }
 
     /// Who does not hear whom under a fault.
-    async fn cuts(&mut self, fault: Fault) -> anyhow::Result<Cuts> {
+    async fn cuts(&mut self, trouble: Trouble) -> anyhow::Result<Cuts> {
         let nodes = self.cluster.nodes();
         let shard = self.any_shard();
         let mut cuts = Cuts::new();
-        match fault {
-            Fault::CutLeader => {
+        match trouble {
+            Trouble::CutLeader => {
                 let leader = self.cluster.leader(shard).await?;
                 self.apart(leader, &mut cuts);
             }
-            Fault::CutNode | Fault::Flap => {
+            Trouble::CutNode | Trouble::Flap => {
                 let node = self.any_node();
                 self.apart(node, &mut cuts);
             }
-            Fault::Bridge => {
+            Trouble::Bridge => {
                 let one = self.cluster.leader(shard).await?;
                 let other = nodes.iter().copied().find(|node| *node != one);
                 both(Role::Node(one), Role::Node(other.context("another node")?), &mut cuts);
             }
-            Fault::Ring => ring(&nodes, &mut cuts),
-            Fault::CutLeaders => {
+            Trouble::Ring => ring(&nodes, &mut cuts),
+            Trouble::CutLeaders => {
                 let status = self.cluster.status().await?;
                 let leaders: BTreeSet<u64> =
                     status.shards.iter().filter_map(|shard| shard.leader).collect();
@@ -99,34 +85,20 @@ impl Nemesis<'_> {
                 }
                 anyhow::ensure!(!cuts.is_empty(), "one node leads all shards");
             }
-            Fault::Mute | Fault::Deaf => {
+            Trouble::Mute | Trouble::Deaf => {
                 let leader = self.cluster.leader(shard).await?;
                 for other in self.others(&[leader]) {
                     let leader = Role::Node(leader);
-                    let hears = fault == Fault::Mute;
+                    let hears = trouble == Trouble::Mute;
                     cuts.insert(if hears { (leader, other) } else { (other, leader) });
                 }
             }
-            Fault::Loss => {
+            Trouble::Loss => {
                 for (one, other) in pairs(&nodes) {
                     both(Role::Node(one), Role::Node(other), &mut cuts);
                 }
             }
-            Fault::Delay
-            | Fault::KillNode
-            | Fault::KillLeader
-            | Fault::KillMinority
-            | Fault::KillAll
-            | Fault::PauseLeader
-            | Fault::ClockJump
-            | Fault::ClockStrobe
-            | Fault::Members
-            | Fault::Handover
-            | Fault::KillGateway
-            | Fault::SlowDisk
-            | Fault::FlipBits
-            | Fault::StaleDisk
-            | Fault::LoseDisk => {}
+            Trouble::Delay => {}
         }
         Ok(cuts)
     }

@@ -65,20 +65,14 @@ impl Nemesis<'_> {
         self.cluster.process(role, Process::kill)??;
         let (file, at, before) = flip(&self.cluster.data(node).join("log"))?;
         self.cluster.process(role, Process::start)??;
-        let mut noticed = Vec::new();
-        let began = tokio::time::Instant::now();
-        while noticed.is_empty() && began.elapsed() < NOTICE_MAX.max(stays) {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            noticed = self.cluster.process(role, Process::forgive)?;
-        }
         let mut evidence = vec![format!("n{node}: byte {at} of {} changed", file.display())];
-        if noticed.is_empty() {
-            evidence.push("it went on, and keeps what it has".to_owned());
-        } else {
-            evidence.push(format!("it stopped: {}", noticed.join("; ")));
+        if let Some(how) = self.until_stopped(role, NOTICE_MAX.max(stays)).await? {
+            evidence.push(format!("it stopped: {how}"));
             std::fs::write(&file, before)?;
             let pid = self.cluster.process(role, Process::start)??;
             evidence.push(format!("with the file as it was, it is process {pid}"));
+        } else {
+            evidence.push("it went on, and keeps what it has".to_owned());
         }
         Ok(Bite { targets: vec![role.to_string()], bit: true, evidence })
     }

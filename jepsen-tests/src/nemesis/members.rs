@@ -8,37 +8,42 @@ use tokio::time::Instant;
 
 use super::{Bite, Nemesis};
 use crate::hosts::Role;
-use crate::hosts::cluster::Status;
-use crate::hosts::process::Process;
 
-/// Nodes that may join in one run: each has a number of its own, which is never used again.
-pub(crate) const SPARE: u64 = 4;
+/// Nodes that may join in one run, each with a number of its own which is never used again: at the least, and at the most.
+const SPARE_MIN: u64 = 4;
+const SPARE_MAX: u64 = 60;
+
+/// Nobody joins more often than once in so many seconds.
+const JOIN_EVERY_S: u64 = 6;
+
+/// Nodes that may join in a run that lasts so long.
+pub(crate) fn spare(duration: Duration) -> u64 {
+    (duration.as_secs() / JOIN_EVERY_S).clamp(SPARE_MIN, SPARE_MAX)
+}
 
 impl Nemesis<'_> {
+    /// Starts a node that has never been, to join. Gives its id, where it listens, and its process's id.
+    pub(super) fn newcomer(&mut self) -> anyhow::Result<(u64, String, u32)> {
+        self.joined = self.joined.saturating_add(1);
+        let id = self.cluster.plan().nodes.saturating_add(self.joined);
+        let address = self.cluster.address(Role::Node(id));
+        let address = address.context("no node is left that could join")?;
+        Ok((id, address, self.cluster.join(id)?))
+    }
+
     /// A new node gets its share of the replicas, and is removed again.
     pub(super) async fn change_members(&mut self) -> anyhow::Result<Bite> {
-        anyhow::ensure!(self.joined < SPARE, "no node is left that could join");
-        self.joined = self.joined.saturating_add(1);
-        let first = self.cluster.nodes();
-        let id = self.cluster.plan().nodes.saturating_add(self.joined);
-        let (role, number) = (Role::Node(id), id.to_string());
-        let address = self.cluster.address(role).context("a spare node has an address")?;
-        self.cluster.write_topology(&[first.as_slice(), &[id]].concat())?;
-        let pid = self.cluster.process(role, Process::start)??;
+        let (id, address, pid) = self.newcomer()?;
+        let number = id.to_string();
         let joined = self.until_done(&["add-node", &number, &address, "--yes"]).await;
         let there = self.cluster.status().await?;
         let left = self.until_done(&["remove-node", &number, "--yes"]).await;
         let gone = self.cluster.status().await?;
         // It is stopped only when it keeps nothing: otherwise shards would be one short.
         if left.is_ok() {
-            self.cluster.process(role, Process::kill)??;
-            self.cluster.write_topology(&first)?;
+            self.cluster.forget(id, None)?;
         }
-        let said = |what: anyhow::Result<u64>| match what {
-            Ok(times) => format!("done at attempt {times}"),
-            Err(why) => format!("{why:#}"),
-        };
-        let (kept, keeps) = (keeps(&there, id), keeps(&gone, id));
+        let (kept, keeps) = (there.kept_by(id), gone.kept_by(id));
         let evidence = vec![
             format!(
                 "n{id}: process {pid}; it kept {kept} replicas, and {keeps} after it was removed"
@@ -50,7 +55,7 @@ impl Nemesis<'_> {
     }
 
     /// A command that plans from what it finds may be given again until it succeeds. Says at which attempt it did.
-    async fn until_done(&self, words: &[&str]) -> anyhow::Result<u64> {
+    pub(super) async fn until_done(&self, words: &[&str]) -> anyhow::Result<u64> {
         let mut last = None;
         for attempt in 1..=5 {
             match self.cluster.command(words).await {
@@ -83,10 +88,10 @@ impl Nemesis<'_> {
     }
 }
 
-/// Replicas that a node keeps.
-fn keeps(status: &Status, node: u64) -> usize {
-    let of = |shard: &&crate::hosts::cluster::ShardStatus| {
-        shard.replicas.iter().any(|replica| replica.node == node)
-    };
-    status.shards.iter().filter(of).count()
+/// How often a command was given, or why it was never carried out.
+pub(super) fn said(what: anyhow::Result<u64>) -> String {
+    match what {
+        Ok(times) => format!("done at attempt {times}"),
+        Err(why) => format!("{why:#}"),
+    }
 }

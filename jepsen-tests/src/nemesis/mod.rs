@@ -4,9 +4,11 @@
 mod amnesia;
 mod cut;
 mod disk;
+mod full;
 mod kill;
 pub(crate) mod members;
 mod pause;
+mod power;
 mod skew;
 
 use std::str::FromStr;
@@ -14,16 +16,21 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::time::Instant;
 
 use crate::history::{Event, FaultWindow};
 use crate::hosts::Role;
 use crate::hosts::cluster::Cluster;
+use crate::hosts::process::Process;
 use crate::recorder::Recorder;
 
 /// How long a fault stays, and how long it is quiet after it; a third of what the fault took, at least, so that it is
 /// quiet for a quarter of the time.
 const STAYS_MS: std::ops::Range<u64> = 3_000..5_000;
 const QUIET_MS: std::ops::Range<u64> = 1_500..3_000;
+
+/// How often it is looked whether a fault has bitten.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What may go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +45,33 @@ pub(crate) enum Fault {
     KillAll,
     /// A leader is stopped for longer than its lease, and goes on under another.
     PauseLeader,
+    /// Somebody does not hear somebody.
+    Net(Trouble),
+    /// One node's clock is an hour off.
+    ClockJump,
+    /// One node's clock jumps to and fro.
+    ClockStrobe,
+    /// A node joins, and is removed.
+    Members,
+    /// Leaders are handed over.
+    Handover,
+    /// A gateway is killed.
+    KillGateway,
+    /// A leader's disk is slow.
+    SlowDisk,
+    /// A node's log rots while it is down.
+    FlipBits,
+    /// A node comes back with what it had some time ago.
+    StaleDisk,
+    /// A node comes back with nothing, and another takes its place.
+    LoseDisk,
+    /// A disk that can be made to fail does.
+    Disk(Ailment),
+}
+
+/// Who does not hear whom, or not at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trouble {
     /// A leader is cut off, with a gateway that still reaches it.
     CutLeader,
     /// Some node is cut off, the first gateway with it.
@@ -58,24 +92,23 @@ pub(crate) enum Fault {
     Delay,
     /// A node is cut off, and is back, again and again.
     Flap,
-    /// One node's clock is an hour off.
-    ClockJump,
-    /// One node's clock jumps to and fro.
-    ClockStrobe,
-    /// A node joins, and is removed.
-    Members,
-    /// Leaders are handed over.
-    Handover,
-    /// A gateway is killed.
-    KillGateway,
-    /// A leader's disk is slow.
-    SlowDisk,
-    /// A node's log rots while it is down.
-    FlipBits,
-    /// A node comes back with what it had some time ago.
-    StaleDisk,
-    /// A node comes back with nothing.
-    LoseDisk,
+}
+
+/// What only disks of the nodes' own can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ailment {
+    /// The power of one node is cut: what was not synced is gone.
+    PowerCut,
+    /// The power of all nodes is cut at once.
+    PowerCutAll,
+    /// Every sync fails, and every write, while the node goes on.
+    FailSync,
+    /// A leader's disk is nearly full.
+    Full,
+    /// All disks are nearly full.
+    FullAll,
+    /// A disk has no byte left.
+    NoSpace,
 }
 
 /// Every fault, and what it is called.
@@ -85,16 +118,16 @@ const FAULTS: &[(&str, Fault)] = &[
     ("kill-minority", Fault::KillMinority),
     ("kill-all", Fault::KillAll),
     ("pause-leader", Fault::PauseLeader),
-    ("cut-leader", Fault::CutLeader),
-    ("cut-node", Fault::CutNode),
-    ("bridge", Fault::Bridge),
-    ("ring", Fault::Ring),
-    ("cut-leaders", Fault::CutLeaders),
-    ("mute", Fault::Mute),
-    ("deaf", Fault::Deaf),
-    ("loss", Fault::Loss),
-    ("delay", Fault::Delay),
-    ("flap", Fault::Flap),
+    ("cut-leader", Fault::Net(Trouble::CutLeader)),
+    ("cut-node", Fault::Net(Trouble::CutNode)),
+    ("bridge", Fault::Net(Trouble::Bridge)),
+    ("ring", Fault::Net(Trouble::Ring)),
+    ("cut-leaders", Fault::Net(Trouble::CutLeaders)),
+    ("mute", Fault::Net(Trouble::Mute)),
+    ("deaf", Fault::Net(Trouble::Deaf)),
+    ("loss", Fault::Net(Trouble::Loss)),
+    ("delay", Fault::Net(Trouble::Delay)),
+    ("flap", Fault::Net(Trouble::Flap)),
     ("clock-jump", Fault::ClockJump),
     ("clock-strobe", Fault::ClockStrobe),
     ("members", Fault::Members),
@@ -104,6 +137,12 @@ const FAULTS: &[(&str, Fault)] = &[
     ("flip-bits", Fault::FlipBits),
     ("stale-disk", Fault::StaleDisk),
     ("lose-disk", Fault::LoseDisk),
+    ("power-cut", Fault::Disk(Ailment::PowerCut)),
+    ("power-cut-all", Fault::Disk(Ailment::PowerCutAll)),
+    ("fail-sync", Fault::Disk(Ailment::FailSync)),
+    ("full-disk", Fault::Disk(Ailment::Full)),
+    ("full-disks", Fault::Disk(Ailment::FullAll)),
+    ("no-space", Fault::Disk(Ailment::NoSpace)),
 ];
 
 /// Families of faults, as they are numbered in the plan of what is tested.
@@ -111,11 +150,26 @@ const FAMILIES: &[(&str, &[Fault])] = &[
     ("n1", &[]),
     ("n2", &[Fault::KillLeader, Fault::KillNode, Fault::KillMinority, Fault::KillAll]),
     ("n3", &[Fault::PauseLeader]),
-    ("n4", &[Fault::CutLeader, Fault::Bridge, Fault::CutNode, Fault::CutLeaders, Fault::Ring]),
-    ("n5", &[Fault::Mute, Fault::Deaf]),
-    ("n6", &[Fault::Loss, Fault::Flap, Fault::Delay]),
+    (
+        "n4",
+        &[
+            Fault::Net(Trouble::CutLeader),
+            Fault::Net(Trouble::Bridge),
+            Fault::Net(Trouble::CutNode),
+            Fault::Net(Trouble::CutLeaders),
+            Fault::Net(Trouble::Ring),
+        ],
+    ),
+    ("n5", &[Fault::Net(Trouble::Mute), Fault::Net(Trouble::Deaf)]),
+    ("n6", &[Fault::Net(Trouble::Loss), Fault::Net(Trouble::Flap), Fault::Net(Trouble::Delay)]),
     ("n7", &[Fault::ClockJump, Fault::ClockStrobe]),
+    ("n8", &[Fault::Disk(Ailment::PowerCutAll), Fault::Disk(Ailment::PowerCut)]),
+    ("n9", &[Fault::Disk(Ailment::FailSync)]),
     ("n10", &[Fault::SlowDisk]),
+    (
+        "n11",
+        &[Fault::Disk(Ailment::Full), Fault::Disk(Ailment::FullAll), Fault::Disk(Ailment::NoSpace)],
+    ),
     ("n12", &[Fault::FlipBits, Fault::StaleDisk]),
     ("n13", &[Fault::LoseDisk]),
     ("n14", &[Fault::Members]),
@@ -124,22 +178,32 @@ const FAMILIES: &[(&str, &[Fault])] = &[
         "n18",
         &[
             Fault::KillLeader,
-            Fault::CutLeader,
+            Fault::Net(Trouble::CutLeader),
             Fault::PauseLeader,
-            Fault::Loss,
+            Fault::Net(Trouble::Loss),
             Fault::KillGateway,
-            Fault::Mute,
+            Fault::Net(Trouble::Mute),
             Fault::KillAll,
-            Fault::Bridge,
-            Fault::Flap,
+            Fault::Net(Trouble::Bridge),
+            Fault::Net(Trouble::Flap),
             Fault::KillNode,
-            Fault::Deaf,
-            Fault::CutLeaders,
+            Fault::Net(Trouble::Deaf),
+            Fault::Net(Trouble::CutLeaders),
             Fault::Handover,
-            Fault::Delay,
+            Fault::Net(Trouble::Delay),
             Fault::SlowDisk,
             Fault::KillMinority,
             Fault::FlipBits,
+            Fault::Disk(Ailment::PowerCutAll),
+            Fault::Disk(Ailment::FailSync),
+            Fault::Disk(Ailment::Full),
+            Fault::Disk(Ailment::PowerCut),
+            Fault::LoseDisk,
+            Fault::Disk(Ailment::FullAll),
+            Fault::Disk(Ailment::NoSpace),
+            Fault::Members,
+            Fault::ClockJump,
+            Fault::StaleDisk,
         ],
     ),
 ];
@@ -150,34 +214,54 @@ impl Fault {
         FAULTS.iter().find(|(_, fault)| *fault == self).map_or("?", |(name, _)| name)
     }
 
-    /// Whether it needs processes in namespaces of their own.
-    pub(crate) const fn needs_net(self) -> bool {
+    /// What it needs.
+    pub(crate) const fn needs(self) -> Needs {
         match self {
-            Self::Loss | Self::Delay => true,
-            Self::CutLeader
-            | Self::CutNode
-            | Self::Bridge
-            | Self::Ring
-            | Self::CutLeaders
-            | Self::Mute
-            | Self::Deaf
-            | Self::Flap
+            Self::Net(Trouble::Loss | Trouble::Delay) => Needs::Net,
+            Self::Disk(_) => Needs::Disks,
+            Self::ClockJump | Self::ClockStrobe => Needs::Planted,
+            Self::Net(
+                Trouble::CutLeader
+                | Trouble::CutNode
+                | Trouble::Bridge
+                | Trouble::Ring
+                | Trouble::CutLeaders
+                | Trouble::Mute
+                | Trouble::Deaf
+                | Trouble::Flap,
+            )
             | Self::KillNode
             | Self::KillLeader
             | Self::KillMinority
             | Self::KillAll
             | Self::PauseLeader
-            | Self::ClockJump
-            | Self::ClockStrobe
             | Self::Members
             | Self::Handover
             | Self::KillGateway
             | Self::SlowDisk
             | Self::FlipBits
             | Self::StaleDisk
-            | Self::LoseDisk => false,
+            | Self::LoseDisk => Needs::Nothing,
         }
     }
+
+    /// Whether nodes join for it.
+    pub(crate) fn adds_nodes(self) -> bool {
+        [Self::Members, Self::LoseDisk].contains(&self)
+    }
+}
+
+/// What a fault needs that is not everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Nothing.
+    Nothing,
+    /// Processes in network namespaces of their own.
+    Net,
+    /// Nodes with disks of their own.
+    Disks,
+    /// A planted build.
+    Planted,
 }
 
 /// Faults that go together: a family, or one fault.
@@ -224,7 +308,7 @@ pub(crate) struct Nemesis<'a> {
     cluster: &'a Cluster,
     recorder: &'a Recorder,
     rng: StdRng,
-    /// Nodes that have joined and left so far.
+    /// Nodes that have joined so far.
     joined: u64,
 }
 
@@ -264,16 +348,7 @@ impl<'a> Nemesis<'a> {
             Fault::KillAll => self.kill(self.cluster.roles(), stays).await,
             Fault::KillGateway => self.kill_gateway(stays).await,
             Fault::PauseLeader => self.pause_leader(stays).await,
-            Fault::CutLeader
-            | Fault::CutNode
-            | Fault::Bridge
-            | Fault::Ring
-            | Fault::CutLeaders
-            | Fault::Mute
-            | Fault::Deaf
-            | Fault::Loss
-            | Fault::Delay
-            | Fault::Flap => self.trouble_the_net(fault, stays).await,
+            Fault::Net(trouble) => self.trouble_the_net(trouble, stays).await,
             Fault::ClockJump => self.skew(None, stays).await,
             Fault::ClockStrobe => self.skew(Some(Duration::from_millis(200)), stays).await,
             Fault::Members => self.change_members().await,
@@ -282,6 +357,7 @@ impl<'a> Nemesis<'a> {
             Fault::FlipBits => self.flip_bits(stays).await,
             Fault::StaleDisk => self.stale_disk(stays).await,
             Fault::LoseDisk => self.lose_disk().await,
+            Fault::Disk(ailment) => self.ail(ailment, stays).await,
         };
         let Bite { targets, bit, evidence } = match bite {
             Ok(bite) => bite,
@@ -300,7 +376,23 @@ impl<'a> Nemesis<'a> {
 
     /// Some node.
     fn any_node(&mut self) -> u64 {
-        self.rng.random_range(1..=self.cluster.plan().nodes)
+        let nodes = self.cluster.nodes();
+        let place = self.rng.random_range(0..nodes.len().max(1));
+        nodes.get(place).copied().unwrap_or(1)
+    }
+
+    /// Waits until a process has stopped by itself, and forgives it: it was made to. Says how it ended; nothing, when it
+    /// went on as long as that.
+    async fn until_stopped(&self, role: Role, within: Duration) -> anyhow::Result<Option<String>> {
+        let began = Instant::now();
+        while began.elapsed() < within {
+            let how = self.cluster.process(role, Process::forgive)?;
+            if !how.is_empty() {
+                return Ok(Some(how.join("; ")));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(None)
     }
 
     /// Every node but these.

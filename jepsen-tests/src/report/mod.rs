@@ -1,13 +1,14 @@
 //! The run's folder: the history in two forms, the verdict, a timeline, two plots, and the logs.
 //!
 //! ```text
-//! history.jsonl · history.edn · results.json · timeline.html · latency.svg · rate.svg · cluster.toml · logs/
+//! history.jsonl · history.edn · results.json · verdict.txt · timeline.html · latency.svg · rate.svg · cluster.toml · logs/
 //! ```
 
 mod edn;
 mod index;
 mod plot;
 mod timeline;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,6 +23,7 @@ use crate::history::{Event, FaultWindow, History, JournalLine, LineKind, Meta, r
 use crate::vacuity::{self, Count};
 
 pub(crate) use index::write as write_index;
+pub(crate) use verdict::verdict;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +69,7 @@ pub(crate) struct Results {
     pub(crate) healed_ms: Option<u64>,
     /// How the run was started.
     pub(crate) command: String,
-    /// What the binary says of itself.
+    /// What the binary says of itself, and where it is.
     pub(crate) version: String,
 }
 
@@ -80,6 +82,9 @@ pub(crate) struct MetaShown {
     pub(crate) workloads: Vec<String>,
     /// Faults.
     pub(crate) faults: Vec<String>,
+    /// What was to go wrong and could not, and why.
+    #[serde(default)]
+    pub(crate) refused: Vec<String>,
     /// How the processes were hosted.
     pub(crate) hosts: String,
     /// For how long, in milliseconds.
@@ -92,6 +97,7 @@ impl MetaShown {
             seed: meta.seed,
             workloads: meta.workloads.clone(),
             faults: meta.faults.clone(),
+            refused: meta.refused.clone(),
             hosts: meta.hosts.clone(),
             duration_ms: meta.duration_ms,
         }
@@ -157,6 +163,7 @@ pub(crate) fn write(dir: &Path, events: &[Event], results: &Results) -> anyhow::
         std::fs::write(dir.join(name), text).with_context(|| format!("writing {name}"))
     };
     put("results.json", serde_json::to_string_pretty(results)?)?;
+    put("verdict.txt", verdict(results))?;
     put("history.edn", edn::history(events)?)?;
     put("timeline.html", timeline::page(&history, results))?;
     put("latency.svg", plot::latency(&history))?;

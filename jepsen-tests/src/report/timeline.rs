@@ -44,7 +44,7 @@ pub(super) fn page(history: &History, results: &Results) -> String {
         page.push_str("</tr>");
     }
     page.push_str("</table>");
-    for why in &results.vacuous {
+    for why in meta.refused.iter().chain(&results.vacuous) {
         let _ = write!(page, "<p class=\"bad\">{}</p>", escape(why));
     }
     page.push_str("<h2>Faults</h2><table><tr><th>fault<th>from<th>to<th>bit<th>proof</tr>");

@@ -235,18 +235,25 @@ impl Site {
     }
 
     /// Waits until a node has said who it is, and gives its data directory.
+    ///
+    /// What was found last may be of another time: of an address that has been corrected since, or of a node that had not
+    /// heard of this one yet. So all but another data directory is believed only when it stays so.
     async fn reach(&self, node: u64) -> Result<DiskId, ChangeError> {
         let link = self.peers.link(node);
         let found = async {
             loop {
                 match link.found() {
-                    Some(Err(away)) => return Err(refused(node, away)),
+                    Some(Err(away @ TurnedAway::OtherDisk(_))) => return Err(refused(node, away)),
                     Some(Ok(disk)) if link.is_up(Lane::Control) => return Ok(disk),
-                    Some(Ok(_)) | None => runtime::sleep(REACH_LOOK).await,
+                    Some(Ok(_) | Err(_)) | None => runtime::sleep(REACH_LOOK).await,
                 }
             }
         };
-        runtime::timeout(REACH_MAX, found).await.unwrap_or(Err(ChangeError::Unreachable(node)))
+        let last = || match link.found() {
+            Some(Err(away)) => refused(node, away),
+            Some(Ok(_)) | None => ChangeError::Unreachable(node),
+        };
+        runtime::timeout(REACH_MAX, found).await.unwrap_or_else(|_late| Err(last()))
     }
 
     async fn change_voters(

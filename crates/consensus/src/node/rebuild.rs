@@ -15,12 +15,26 @@ use crate::transport::{Kind, Lane, Message};
 /// Between two rounds of asking the peers.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
+/// Rounds after which it is said again what is waited for.
+const SAID_EVERY: u64 = 20;
+
 /// How long one peer may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long nothing may come from a peer that has said that something would: it opens its checkpoint first, reading all
 /// of it.
 const QUIET_MAX: Duration = Duration::from_secs(30);
+
+/// What a peer has of what is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Has {
+    /// It has sent it.
+    All,
+    /// It has none, and asks for it itself.
+    Lost,
+    /// It does not answer, or has none yet.
+    NotYet,
+}
 
 impl Site {
     /// Has the state of a replica from a peer, in a task of its own; its group runs when it is there.
@@ -65,13 +79,25 @@ impl Site {
             if keepers.is_empty() {
                 return Err(self.refuse(StopReason::StateLost { shard: group, from: rebuild.from }));
             }
+            let mut is_lost = true;
             for peer in keepers {
-                if self.has_from(peer, rebuild).await {
-                    return Ok(());
+                match self.has_from(peer, rebuild).await {
+                    Has::All => return Ok(()),
+                    Has::Lost => {}
+                    Has::NotYet => is_lost = false,
                 }
             }
-            if rounds.is_multiple_of(20) {
-                tracing::warn!(shard = group, "no peer has a checkpoint for this replica yet");
+            rebuild.set_lost_everywhere(is_lost);
+            match (rounds.is_multiple_of(SAID_EVERY), is_lost) {
+                (false, _) => {}
+                (true, false) => {
+                    tracing::warn!(shard = group, "no peer has a checkpoint for this replica yet");
+                }
+                (true, true) => tracing::error!(
+                    shard = group,
+                    "every replica of this shard has lost its state, and no log reaches back to its beginning: restore the \
+                     cluster from a backup, and keep every data directory until that is done"
+                ),
             }
             rounds = rounds.wrapping_add(1);
             runtime::sleep(ASK_EVERY).await;
@@ -79,19 +105,25 @@ impl Site {
     }
 
     /// Asks a peer, and waits as long as something comes from it.
-    async fn has_from(&self, peer: u64, rebuild: &Rebuild) -> bool {
+    async fn has_from(&self, peer: u64, rebuild: &Rebuild) -> Has {
         let head = codec::encode(&rebuild.from);
         let question = Message::question(rebuild.shard.number, Kind::Want, head);
         let answer = self.peers.link(peer).call(Lane::Control, question, ANSWER_TIMEOUT).await;
         let wanting = answer.ok().and_then(|answer| codec::decode::<Wanting>(&answer).ok());
-        if wanting != Some(Wanting::Coming) {
-            return rebuild.progress.borrow().is_done;
+        match wanting {
+            Some(Wanting::Coming) => {}
+            // What another one sent may have come meanwhile.
+            Some(Wanting::Later | Wanting::Lost) | None if rebuild.progress.borrow().is_done => {
+                return Has::All;
+            }
+            Some(Wanting::Lost) => return Has::Lost,
+            Some(Wanting::Later) | None => return Has::NotYet,
         }
         let mut progress = rebuild.progress.subscribe();
         loop {
             let Progress { installs, is_done, .. } = *progress.borrow_and_update();
             if is_done {
-                return true;
+                return Has::All;
             }
             if installs {
                 let _here = progress.changed().await;
@@ -101,7 +133,7 @@ impl Site {
                     shard = rebuild.shard.number,
                     "a peer sends its checkpoint no more"
                 );
-                return false;
+                return Has::NotYet;
             }
         }
     }

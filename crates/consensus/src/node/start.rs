@@ -36,6 +36,10 @@ use crate::witness::Kept;
 /// Between two rounds of asking the peers.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
+/// How long those who have not answered yet are waited for, when a majority has: any of them may be the one who remembers.
+/// Everybody who is there is dialled, and answers, within this; who is away must not hold up a start for long.
+const OTHERS_MAX: Duration = Duration::from_secs(1);
+
 /// How long one peer may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -145,6 +149,7 @@ impl Site {
         let members = self.peers.roster.members();
         let own = usize::from(members.contains(&self.config.node_id));
         let mut answers = BTreeMap::new();
+        let mut others_until = None;
         loop {
             answers.extend(self.ask_all().await);
             if others.iter().any(|peer| self.peers.link(*peer).is_turned_away()) {
@@ -152,7 +157,11 @@ impl Site {
             }
             let heard = answers.keys().filter(|node| members.contains(*node)).count();
             if heard.saturating_add(own) > members.len() / 2 {
-                break;
+                let until = *others_until.get_or_insert_with(|| runtime::instant_in(OTHERS_MAX));
+                let is_complete = others.iter().all(|peer| answers.contains_key(peer));
+                if is_complete || runtime::is_past(until) {
+                    break;
+                }
             }
             tracing::debug!(
                 node = self.config.node_id,
@@ -193,7 +202,8 @@ impl Site {
         let group = shard.number;
         let refused = |error: &dyn std::error::Error| self.refuse(raft_error(group, error));
         let config = raft_config(group, &self.config).map_err(|error| refused(&error))?;
-        let network = GroupPeers { group, peers: Arc::clone(&self.peers) };
+        let (peers, flushed) = (Arc::clone(&self.peers), log.flushed());
+        let network = GroupPeers { group, peers, flushed };
         let machine = Machine::new(shard, Arc::clone(&self.peers.roster));
         let raft = Raft::build(self.config.node_id, Arc::new(config), network, log, machine).await;
         raft.map_err(|fatal| refused(&fatal))

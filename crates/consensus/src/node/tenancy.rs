@@ -150,6 +150,7 @@ impl Site {
         if let Err(error) = replica.host.raft.shutdown().await {
             tracing::error!(group, %error, "a group did not end well");
         }
+        replica.host.shard.close().await;
         Operation::LeaveEnded.reached();
         let (log, shard) = (replica.keeper.log.clone(), replica.host.shard.clone());
         self.let_log_go(log, &shard).await?;

@@ -17,11 +17,14 @@
 //! Writing ([`Checkpoints::begin`]), merging ([`Checkpoints::merge_once`]) and installing block for
 //! seconds: each belongs on a thread of the caller's. They exclude each other only while they publish.
 //! A failed publication is final: from then on this directory is only read.
+//!
+//! Whoever opens the directory anew, in the same process, [`Checkpoints::close`]s it first: two who do not know of each other
+//! would draw the same numbers, and each remove what the other has written and not named yet.
 
 use std::{
     mem,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use super::{
@@ -49,6 +52,8 @@ pub struct Checkpoints {
     pub(super) parts: Parts,
     pub(super) cold: Arc<Cold>,
     state: Mutex<State>,
+    /// Told whenever a turn ends.
+    turn_ended: Condvar,
     /// The generation that was opened last, while somebody reads it.
     open: Mutex<Option<(u64, Weak<Generation>)>>,
 }
@@ -61,6 +66,8 @@ pub(super) struct State {
     pub(super) installs: u64,
     under_way: Vec<&'static str>,
     has_failed: bool,
+    /// Nobody takes a turn any more.
+    is_closed: bool,
     /// Files lie here that no checkpoint names and that nobody has looked at; the next one to be named replaces them.
     is_anew: bool,
 }
@@ -191,10 +198,21 @@ impl Checkpoints {
             installs: 0,
             under_way: Vec::new(),
             has_failed: false,
+            is_closed: false,
             is_anew: false,
         };
-        let (dir, cold) = (dir.to_path_buf(), Arc::default());
-        Self { dir, parts, cold, state: Mutex::new(state), open: Mutex::default() }
+        let (dir, cold, state) = (dir.to_path_buf(), Arc::default(), Mutex::new(state));
+        Self { dir, parts, cold, state, turn_ended: Condvar::new(), open: Mutex::default() }
+    }
+
+    /// Waits until whatever is being written, merged or received has come to its end, and has nothing more begun. What is
+    /// open stays readable. Blocks for seconds.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.is_closed = true;
+        while !state.under_way.is_empty() {
+            state = self.turn_ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// The cold part of the state, as of the newest checkpoint; it follows each later one.
@@ -297,7 +315,7 @@ impl Checkpoints {
     /// Takes a turn at a kind of work that is done by one at a time, until the turn is dropped.
     pub(super) fn turn(&self, what: &'static str) -> Result<Turn<'_>, StoreError> {
         let mut state = self.state();
-        if state.has_failed {
+        if state.has_failed || state.is_closed {
             return Err(StoreError::Stopped);
         }
         if state.under_way.contains(&what) {
@@ -320,6 +338,7 @@ pub(super) struct Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.checkpoints.state().under_way.retain(|what| *what != self.what);
+        self.checkpoints.turn_ended.notify_all();
     }
 }
 

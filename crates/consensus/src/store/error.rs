@@ -98,8 +98,9 @@ pub enum StoreError {
         /// The work.
         what: &'static str,
     },
-    /// An earlier write of `CURRENT` failed, so nothing more is published. Start the node again.
-    #[error("the store has stopped after a failed write")]
+    /// An earlier write of `CURRENT` failed, so nothing more is published; or the shard ends here. Start the node again, if it
+    /// has stopped.
+    #[error("the store has stopped, after a failed write or for good")]
     Stopped,
     /// Whoever had something read wants no more of it.
     #[error("the reading was given up")]

@@ -65,6 +65,10 @@ impl Listener {
             return false;
         }
         for question in questions {
+            // Before anything is answered: what the answer makes the leader do, its peers have to know of.
+            if !question.acked.is_empty() {
+                self.desk.hear_acked(self.asker, question.group, &question.acked);
+            }
             if Kind::from_number(question.kind) == Some(Kind::Append) {
                 self.sessions.take(&self.desk, question, &self.answers).await;
                 continue;

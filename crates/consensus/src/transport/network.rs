@@ -24,11 +24,12 @@ use super::lanes::SESSION_REQUESTS_MAX;
 use super::link::Asked;
 use super::{CallError, Kind, Lane, Link, Message};
 use crate::codec;
-use crate::messages::{AppendAnswer, AppendRequest};
+use crate::log_store::Flushed;
+use crate::messages::{Acked, AppendAnswer, AppendRequest};
 use crate::offload::Offload;
 use crate::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, Group, Member, Snapshot, StreamAppendResult,
-    TransferRequest, TransferResponse, Vote, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, Group, LogId, Member, Snapshot,
+    StreamAppendResult, TransferRequest, TransferResponse, Vote, VoteRequest, VoteResponse,
 };
 use crate::roster::Roster;
 use crate::runtime;
@@ -71,6 +72,8 @@ impl Peers {
 pub(crate) struct GroupPeers {
     pub(crate) group: u16,
     pub(crate) peers: Arc<Peers>,
+    /// How far this node has the group's log on its own disk.
+    pub(crate) flushed: Flushed,
 }
 
 impl GroupPeers {
@@ -80,6 +83,7 @@ impl GroupPeers {
             lane,
             link: self.peers.link(target),
             peers: Arc::clone(&self.peers),
+            flushed: self.flushed.clone(),
         }
     }
 }
@@ -97,13 +101,14 @@ impl RaftNetworkFactory<Group> for GroupPeers {
 }
 
 /// One group's way to one peer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Network {
     group: u16,
     /// Where entries go. Heartbeats have a network of their own on the control lane.
     lane: Lane,
     link: Arc<Link>,
     peers: Arc<Peers>,
+    flushed: Flushed,
 }
 
 impl Network {
@@ -128,8 +133,29 @@ impl Network {
         let (head, bodies) = AppendRequest::encode(request, 0);
         let mut question = Message::question(self.group, Kind::Heartbeat, head);
         question.bodies = bodies;
+        question.acked = self.acked(request.vote.leader_id.term);
         let answer = self.link.call(self.lane, question, within).await.map_err(rpc_error)?;
         read_answer(&answer)
+    }
+
+    /// What the leader of a term says of the group's disks, its own among them: its own sync counts towards a majority as
+    /// anybody's, and when it has died others have to know what it promised.
+    fn acked(&self, term: u64) -> Bytes {
+        let own = self.peers.roster.node;
+        let mut by = self.peers.witness.acked_to(self.group, term);
+        by.retain(|(node, _)| *node != own);
+        by.extend(
+            self.flushed.get().filter(|last| codec::term(*last) == term).map(|last| (own, last)),
+        );
+        if by.is_empty() { Bytes::new() } else { codec::encode(&Acked { term, by }) }
+    }
+
+    /// Notes that the peer has the log up to an entry on its disk.
+    fn note_acked(&self, term: u64, last: LogId) {
+        if let Some(disk) = self.peers.roster.disk_of(self.link.peer) {
+            let promise = Promise { disk, term, acked: Some((term, last)) };
+            self.peers.witness.note(self.group, self.link.peer, &promise);
+        }
     }
 
     /// Notes that the peer has granted its vote.
@@ -162,12 +188,29 @@ fn rpc_error(error: CallError) -> RpcError {
 /// A session: requests under way, oldest first.
 struct Session<S> {
     number: u64,
-    group: u16,
-    lane: Lane,
-    link: Arc<Link>,
+    network: Network,
     requests: Option<S>,
-    under_way: VecDeque<(usize, Asked)>,
+    under_way: VecDeque<UnderWay>,
     bytes_under_way: usize,
+}
+
+/// A request that is not answered yet.
+struct UnderWay {
+    bytes: usize,
+    asked: Asked,
+    /// When its answer is late. Each request has its own time, whatever is sent behind it meanwhile.
+    deadline: runtime::Instant,
+    /// The leader's term.
+    term: u64,
+    /// Its last entry; nothing, when it has none.
+    last: Option<LogId>,
+}
+
+impl UnderWay {
+    async fn answer(&mut self) -> Result<Bytes, CallError> {
+        let answer = runtime::timeout_at(self.deadline, self.asked.answer()).await;
+        answer.unwrap_or(Err(CallError::TimedOut))
+    }
 }
 
 impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Session<S> {
@@ -180,10 +223,14 @@ impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Session<S> {
     async fn send(&mut self, request: &AppendEntriesRequest) -> Result<(), CallError> {
         let (head, bodies) = AppendRequest::encode(request, self.number);
         let bytes: usize = bodies.iter().map(Bytes::len).sum();
-        let mut question = Message::question(self.group, Kind::Append, head);
+        let term = request.vote.leader_id.term;
+        let mut question = Message::question(self.network.group, Kind::Append, head);
         question.bodies = bodies;
-        let asked = self.link.ask(self.lane, question).await?;
-        self.under_way.push_back((bytes, asked));
+        question.acked = self.network.acked(term);
+        let deadline = runtime::instant_in(APPEND_TIMEOUT);
+        let asked = self.network.link.ask(self.network.lane, question).await?;
+        let last = request.entries.last().map(|entry| entry.log_id);
+        self.under_way.push_back(UnderWay { bytes, asked, deadline, term, last });
         self.bytes_under_way = self.bytes_under_way.saturating_add(bytes);
         Ok(())
     }
@@ -198,12 +245,7 @@ impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Session<S> {
             }
             tokio::select! {
                 biased;
-                answer = oldest_answer(oldest) => {
-                    if let Some((bytes, _)) = self.under_way.pop_front() {
-                        self.bytes_under_way = self.bytes_under_way.saturating_sub(bytes);
-                    }
-                    return Some(answer.map_err(rpc_error).and_then(|answer| read_answer(&answer)));
-                }
+                answer = oldest_answer(oldest) => return Some(self.take(answer)),
                 request = next_request(&mut self.requests), if has_room => match request {
                     Some(request) => {
                         if let Err(error) = self.send(&request).await {
@@ -215,6 +257,21 @@ impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Session<S> {
             }
         }
     }
+
+    /// The oldest request is answered. What the peer has acknowledged is noted before anything is made of it.
+    fn take(&mut self, answer: Result<Bytes, CallError>) -> Result<StreamAppendResult, RpcError> {
+        let oldest = self.under_way.pop_front();
+        let bytes = oldest.as_ref().map_or(0, |oldest| oldest.bytes);
+        self.bytes_under_way = self.bytes_under_way.saturating_sub(bytes);
+        let answer = answer.map_err(rpc_error).and_then(|answer| read_answer(&answer))?;
+        let last = oldest.and_then(|oldest| Some((oldest.term, oldest.last?)));
+        if let (Some((term, last)), Ok(Some(matched))) = (last, &answer)
+            && *matched == last
+        {
+            self.network.note_acked(term, last);
+        }
+        Ok(answer)
+    }
 }
 
 async fn next_request<S: Stream + Unpin>(requests: &mut Option<S>) -> Option<S::Item> {
@@ -222,9 +279,11 @@ async fn next_request<S: Stream + Unpin>(requests: &mut Option<S>) -> Option<S::
 }
 
 /// The answer to the oldest request; without one, never.
-async fn oldest_answer(oldest: Option<&mut (usize, Asked)>) -> Result<Bytes, CallError> {
-    let Some((_, asked)) = oldest else { return std::future::pending().await };
-    runtime::timeout(APPEND_TIMEOUT, asked.answer()).await.unwrap_or(Err(CallError::TimedOut))
+async fn oldest_answer(oldest: Option<&mut UnderWay>) -> Result<Bytes, CallError> {
+    match oldest {
+        Some(oldest) => oldest.answer().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl RaftNetworkV2<Group> for Network {
@@ -256,9 +315,7 @@ impl RaftNetworkV2<Group> for Network {
         }
         let session = Session {
             number: self.peers.next_session.fetch_add(1, Ordering::Relaxed),
-            group: self.group,
-            lane: self.lane,
-            link: Arc::clone(&self.link),
+            network: self.clone(),
             requests: Some(input),
             under_way: VecDeque::new(),
             bytes_under_way: 0,
@@ -324,3 +381,6 @@ impl RaftNetworkV2<Group> for Network {
         self.call(Kind::Transfer, &request, &option).await
     }
 }
+
+#[cfg(test)]
+mod tests;

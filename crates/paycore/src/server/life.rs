@@ -62,11 +62,11 @@ impl Life {
     fn sample(&self) -> Sample {
         let draining = self.draining.load(Ordering::Relaxed);
         let mut readings = vec![Reading::new(series::DRAINING, flag(draining))];
-        let mut waits = self
-            .vitals
-            .get()
-            .and_then(Vitals::rebuilding)
-            .map(|shard| format!("shard {shard} has its state from a peer"));
+        let mut waits =
+            self.vitals.get().and_then(Vitals::rebuilding).map(|(shard, is_lost)| match is_lost {
+                true => format!("every replica of shard {shard} has lost its state"),
+                false => format!("shard {shard} has its state from a peer"),
+            });
         let own = if let Some(vitals) = self.vitals.get() {
             read_node(vitals, &mut readings);
             vitals.id()

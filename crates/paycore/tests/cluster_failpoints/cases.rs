@@ -53,6 +53,11 @@ impl Case {
     pub(crate) fn is_commands(self) -> bool {
         COMMAND.contains(&self.step)
     }
+
+    /// Whether it comes only where a log no longer begins at its first entry.
+    pub(crate) fn needs_snapshot(self) -> bool {
+        SNAPSHOT.contains(&self.step)
+    }
 }
 
 impl fmt::Display for Case {

@@ -89,11 +89,15 @@ impl Counter {
 
     /// Applies the oldest entry under way.
     fn land(&mut self) {
+        self.land_at(NOW);
+    }
+
+    fn land_at(&mut self, now: Time) {
         let entry = self.under_way.remove(0);
         let batch = Batch::decode(&entry.bytes).unwrap();
         let fetched = self.ledger.begin_fetch();
         let answers = self.ledger.apply(self.ledger.index() + 1, &batch, &fetched);
-        let effects = self.desk.landed(entry, Ok(&answers), NOW);
+        let effects = self.desk.landed(entry, Ok(&answers), now);
         self.perform(effects);
     }
 
@@ -710,4 +714,20 @@ fn what_a_timer_wrote_to_another_shard_is_carried() {
     let effects = counter.desk.time_passed(&decided);
     counter.perform(effects);
     assert_eq!(counter.trips, [(0, 0), (1, 0)], "the meta group has told the time");
+}
+
+/// A key may be ten minutes ahead of the clock that judges it, and is looked for no further back than that.
+#[test]
+fn what_was_let_in_by_a_clock_is_not_executed_before_it() {
+    let mut counter = Counter::new();
+    counter.open(2);
+    for id in 0..4 {
+        counter.take(id, &[request(id.into(), transfer(0, 1, 1))]);
+    }
+    counter.take(4, &[request(4, transfer(0, 1, 1))]);
+    assert_eq!(counter.under_way.len(), 4, "the fifth waits for a place");
+    // An operator has accepted that the cluster's clock was an hour ahead.
+    counter.land_at(Time(NOW.0 - 3_600_000));
+    let batch = Batch::decode(&counter.under_way.last().unwrap().bytes).unwrap();
+    assert_eq!((batch.at(), batch.requests().len()), (NOW, 1));
 }

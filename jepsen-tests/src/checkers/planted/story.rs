@@ -270,6 +270,37 @@ impl Story {
         self.holds.insert(hold.to_owned(), (seen, to));
     }
 
+    /// Part of a hold is posted, and whoever asked is not told. Gives the transfer's name.
+    pub(super) fn unanswered_post(&mut self, id: &str, hold: &str, amount: i64) -> String {
+        self.post(id, hold, amount, false);
+        let Some(Event::Ok { process, time, index, answer }) = self.events.pop() else {
+            return String::new();
+        };
+        let (f, error) = ("post".to_owned(), "no answer".to_owned());
+        self.events.push(Event::Info { process, time, index, f, error });
+        match answer {
+            Answer::Post(done) => done.transfer,
+            Answer::Transfer(_)
+            | Answer::Hold(_)
+            | Answer::Void(_)
+            | Answer::Freeze(_)
+            | Answer::Unfreeze(_)
+            | Answer::Lookup(_)
+            | Answer::Read(_)
+            | Answer::ReadStale(_)
+            | Answer::ReadHold(_)
+            | Answer::Statement(_)
+            | Answer::ReadAll(_) => String::new(),
+        }
+    }
+
+    /// Somebody is told of a post, as of the first.
+    pub(super) fn told_of_post(&mut self, (id, hold, amount): (&str, &str, i64), transfer: &str) {
+        let (id, hold, transfer) = (id.to_owned(), hold.to_owned(), transfer.to_owned());
+        let process = self.begin(Call::Post { id, hold, amount, release: false });
+        self.ok(process, Answer::Post(Done { transfer, replayed: false }));
+    }
+
     pub(super) fn void(&mut self, id: &str, hold: &str) {
         let process = self.begin(Call::Void { id: id.to_owned(), hold: hold.to_owned() });
         let done = Done { transfer: self.name(), replayed: false };

@@ -60,6 +60,29 @@ fn two_are_named_and_the_log_goes_up_to_the_older() {
     assert_eq!(checkpoints.purge_upto(), Some(LogIndex(3 * STEP)));
 }
 
+/// A directory is opened anew in the same process when a shard comes back that has just left.
+#[test]
+fn closing_waits_for_whoever_writes_and_lets_nobody_begin() {
+    let disk = SimFiles::default();
+    let checkpoints = shard(&disk, 1);
+    let writer = checkpoints.begin(interval(2), 8).expect("nobody else writes");
+    std::thread::scope(|scope| {
+        let closing = scope.spawn(|| checkpoints.close());
+        while !checkpoints.state().is_closed {
+            std::thread::yield_now();
+        }
+        assert!(!closing.is_finished(), "somebody still writes");
+        assert!(matches!(checkpoints.merge_once(), Err(StoreError::Stopped)));
+        drop(writer);
+        closing.join().expect("it panics nowhere");
+    });
+    assert!(matches!(write(&checkpoints, 2), Err(StoreError::Stopped)));
+    let (again, opened) = sample::open(sim_parts(&disk), &dir()).expect("a whole disk");
+    assert_eq!(step_of(&again, &opened), 1);
+    write(&again, 2).expect("this one is open");
+    assert_eq!(all_of(&checkpoints.cold()), histories(1), "what was open is read on");
+}
+
 #[test]
 fn the_whole_way_in_sled_on_a_real_disk() {
     let root = tempfile::tempdir().expect("a directory");

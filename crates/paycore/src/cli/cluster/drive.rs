@@ -29,6 +29,9 @@ const PERHAPS_LATER: [&str; 4] =
 /// How long such a thing is waited for within one step.
 pub(super) const PERHAPS_MAX: Duration = Duration::from_secs(20);
 
+/// How long no node at all may answer: one that has just been started, or a network that breaks and comes back.
+const NOBODY_MAX: Duration = Duration::from_secs(5);
+
 /// Who carries plans out.
 pub(super) struct Operator {
     known: BTreeMap<u64, String>,
@@ -66,7 +69,7 @@ impl Operator {
 
     /// Shows the cluster.
     pub(super) async fn status(&self) -> Result<(), Failure> {
-        self.screen.show(&Status::of(&self.look().await?))
+        self.screen.show(&Status::of(&somebody(self.gather().await)?))
     }
 
     /// Gives a node its share.
@@ -86,20 +89,24 @@ impl Operator {
         self.take(steps).await
     }
 
-    /// Makes the acquaintance of a node that is to get something.
+    /// Makes the acquaintance of a node that is to get something. Its process may have been started just now.
     pub(super) async fn meet(&mut self, node: u64, address: &str) -> Result<(), Failure> {
         self.known.insert(node, address.to_owned());
-        match self.doors.look(address).await {
-            None => {
-                let what = format!("node {node} does not answer at {address}");
-                Err(Failure::coded("NODE_UNREACHABLE", what)
-                    .with_hint("start it with `paycore node --join` first"))
+        let until = after(PERHAPS_MAX.min(self.left()));
+        loop {
+            match self.doors.look(address).await {
+                None if Instant::now() < until => tokio::time::sleep(LOOK_EVERY).await,
+                None => {
+                    let what = format!("node {node} does not answer at {address}");
+                    return Err(Failure::coded("NODE_UNREACHABLE", what)
+                        .with_hint("start it with `paycore node --join` first"));
+                }
+                Some(status) if status.node_id != node => {
+                    let what = format!("at {address} is node {}", status.node_id);
+                    return Err(Failure::coded("NODE_MISMATCH", what));
+                }
+                Some(_) => return Ok(()),
             }
-            Some(status) if status.node_id != node => {
-                let what = format!("at {address} is node {}", status.node_id);
-                Err(Failure::coded("NODE_MISMATCH", what))
-            }
-            Some(_) => Ok(()),
         }
     }
 
@@ -226,12 +233,17 @@ impl Operator {
 
     /// The cluster as it is now, learning of nodes that others name.
     pub(super) async fn look(&self) -> Result<View, Failure> {
-        let view = View::gather(&self.known, &self.doors).await;
-        if view.shards.is_empty() {
-            return Err(Failure::coded("NODE_UNREACHABLE", "no node of the topology answers")
-                .with_hint("is it running? --topology names another cluster"));
+        let until = after(NOBODY_MAX.min(self.left()));
+        loop {
+            match somebody(self.gather().await) {
+                Err(_) if Instant::now() < until => tokio::time::sleep(LOOK_EVERY).await,
+                looked => return looked,
+            }
         }
-        Ok(view)
+    }
+
+    async fn gather(&self) -> View {
+        View::gather(&self.known, &self.doors).await
     }
 
     /// The same, and remembers whom the nodes name now: they may be all that is left when the others have gone.
@@ -365,6 +377,15 @@ impl Operator {
         Err(Failure::coded("OUTCOME_UNKNOWN", what)
             .with_hint("give the command again: it goes on where it stopped"))
     }
+}
+
+/// What somebody has said; nobody may have.
+fn somebody(view: View) -> Result<View, Failure> {
+    if view.shards.is_empty() {
+        return Err(Failure::coded("NODE_UNREACHABLE", "no node of the topology answers")
+            .with_hint("is it running? --topology names another cluster"));
+    }
+    Ok(view)
 }
 
 /// The moment after so long.
