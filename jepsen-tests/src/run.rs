@@ -27,6 +27,9 @@ use crate::workload::{Generator, WORKLOADS, Workload, wallets};
 /// How long everything may take to finish when all is quiet.
 const HEALED_MAX: Duration = Duration::from_secs(60);
 
+/// How long it may take to look at everything that a run has made.
+const LOOK_BACK_MAX: Duration = Duration::from_secs(900);
+
 /// How long a caller rests whose call could not even be sent.
 const REST: Duration = Duration::from_millis(50);
 
@@ -235,7 +238,12 @@ impl Shared {
         let stop: Vec<_> = callers.iter().map(JoinHandle::abort_handle).collect();
         let quiet = self.clone().finish(callers);
         match tokio::time::timeout(HEALED_MAX, quiet).await {
-            Ok(finished) => finished,
+            Ok(finished) => {
+                finished?;
+                tokio::time::timeout(LOOK_BACK_MAX, self.look_back())
+                    .await
+                    .context("the end cannot be read")?
+            }
             // The history has no end then, and the checkers say so.
             Err(_) => {
                 stop.iter().for_each(tokio::task::AbortHandle::abort);
@@ -307,7 +315,10 @@ impl Shared {
         let place = gateway.checked_rem(self.clients.len()).unwrap_or(0);
         let client = self.clients.get(place).context("a cluster has a gateway")?;
         let of = match call {
-            Call::Lookup { .. } => self.sent.borrow().clone(),
+            Call::Lookup { id } => {
+                let sent = self.sent.borrow();
+                sent.get(id).map(|call| (id.clone(), call.clone())).into_iter().collect()
+            }
             Call::Transfer { .. }
             | Call::Hold { .. }
             | Call::Post { .. }
@@ -349,6 +360,12 @@ impl Shared {
             }
             self.until_told(reader, gateway, &Call::ReadAll).await?;
         }
+        self.recorder.phase("end")
+    }
+
+    /// Looks at everything that there ever was: longer, the longer the run was.
+    async fn look_back(&self) -> anyhow::Result<()> {
+        let reader = self.fresh_process();
         let holds: Vec<String> =
             self.sent.borrow().keys().filter(|id| id.starts_with('h')).cloned().collect();
         for hold in holds.into_iter().filter(|hold| self.book.borrow().knows_hold(hold)) {
@@ -357,7 +374,7 @@ impl Shared {
         for id in self.undone.take() {
             self.call(reader, 0, &Call::Lookup { id }).await?;
         }
-        self.recorder.phase("end")
+        Ok(())
     }
 
     /// Reads until there is an answer: the run's own clock says when that is too late.
