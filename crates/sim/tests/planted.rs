@@ -17,7 +17,7 @@ const CAUGHT: [(Plant, u64); 22] = [
     (Plant::SkipSync, 2),
     (Plant::AcknowledgeUnwritten, 2),
     (Plant::VoteUnwritten, 1),
-    (Plant::CutCorruptMiddle, 20),
+    (Plant::CutCorruptMiddle, 39),
     (Plant::TrustAnyDisk, 10),
     (Plant::DropOutcomes, 1),
     (Plant::ForgetRejections, 1),
