@@ -2,7 +2,8 @@
 //!
 //! A task owns the stream and every frame that is not answered. When the stream ends (a gateway restarts, a connection
 //! breaks) the task opens another and sends the unanswered frames again, with the same keys; only when a frame's time is
-//! up does its caller hear that the outcome is unknown.
+//! up does its caller hear that the outcome is unknown. Of a frame that was sent again only the ledger's own answer counts:
+//! that the last sending did nothing says nothing about the first.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -62,6 +63,8 @@ struct Frame {
     results: oneshot::Sender<Results>,
     /// Whether it has gone out on some stream: then a log may hold its requests.
     is_sent: bool,
+    /// Whether a stream broke on which it had gone out: then what is said of a later sending is not all that matters.
+    was_lost: bool,
     _room: OwnedSemaphorePermit,
 }
 
@@ -120,6 +123,7 @@ impl Session {
             deadline: now.checked_add(self.timeout).unwrap_or(now),
             results: sender,
             is_sent: false,
+            was_lost: false,
             _room: room.map_err(|_| stopped())?,
         };
         self.frames.send(frame).await.map_err(|_| stopped())?;
@@ -261,6 +265,8 @@ impl Driver {
     /// A frame as it goes out now, with the time that is left.
     fn message(&mut self, id: u64) -> Option<SessionRequest> {
         let frame = self.unanswered.get_mut(&id)?;
+        // On one stream it goes out once.
+        frame.was_lost |= frame.is_sent;
         frame.is_sent = true;
         let left = frame.deadline.saturating_duration_since(Instant::now()).as_millis();
         let timeout_ms = u32::try_from(left).unwrap_or(u32::MAX).max(1);
@@ -272,7 +278,9 @@ impl Driver {
         let Some(frame) = self.unanswered.remove(&answer.id) else { return };
         let requests = frame.message.requests.len();
         let results = if answer.outcomes.len() == requests {
-            answer.outcomes.iter().map(Posted::of_outcome).collect()
+            let results = answer.outcomes.iter().map(Posted::of_outcome);
+            let meaning = |error: Error| if frame.was_lost { error.after_unknown() } else { error };
+            results.map(|result| result.map_err(meaning)).collect()
         } else {
             unknown(requests, "the answer has another number of outcomes")
         };

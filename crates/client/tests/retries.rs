@@ -163,6 +163,26 @@ async fn a_broken_session_goes_on_with_the_same_keys() {
     drop(session);
 }
 
+/// What was on its way when a stream broke is not forgotten because its next sending certainly did nothing.
+#[tokio::test]
+async fn a_frame_that_was_lost_once_is_not_said_to_be_undone() {
+    for failure in Failure::ALL {
+        let says = [Say::Cut, Say::Failed(failure)];
+        let (script, client) = play(says, PATIENT).await;
+        let results = client.session().send(&requests(1)).await.unwrap().await;
+        assert!(results[0].as_ref().unwrap_err().is_unknown(), "{failure:?}: {results:?}");
+        assert_eq!(*script.keys.lock().unwrap(), ["k0", "k0"]);
+
+        let (_, client) = play([Say::Failed(failure)], PATIENT).await;
+        let results = client.session().send(&requests(1)).await.unwrap().await;
+        assert_eq!(results[0].as_ref().unwrap_err().is_unknown(), failure.is_unknown());
+    }
+    let no = Rejection::SameAccount;
+    let (_, client) = play([Say::Cut, Say::Rejected(no)], PATIENT).await;
+    let results = client.session().send(&requests(1)).await.unwrap().await;
+    assert_eq!(results[0].as_ref().unwrap_err().rejection(), Some(no));
+}
+
 #[tokio::test]
 async fn a_sessions_frame_is_unknown_when_its_time_is_up() {
     let (_, client) = play(vec![Say::Cut; 1_000], HASTY).await;

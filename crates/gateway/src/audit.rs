@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ledger::{AccountId, CUT_MS_MAX, Command, Cut, Key, Request as Asked, TenantId};
-use tokio::time::{Instant, sleep};
+use runtime::{Instant, sleep};
 use tonic::{Request, Response, Status};
 use wire::convert::{Intent, Refusal, audit, wanted_currency};
 use wire::proto::v1;

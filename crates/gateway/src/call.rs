@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ledger::Answer;
+use runtime::Instant;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::time::Instant;
 use tonic::Status;
 use wire::convert::{self, Made, Refusal};
 use wire::proto::v1;
@@ -226,6 +226,17 @@ impl Finished {
             Some(Place::Refused(refusal)) => Err(status::refusal(&refusal)),
             Some(Place::Waiting) | None => Err(status::failure(Failure::OutcomeUnknown, None)),
         }
+    }
+
+    /// What became of each request, in order, as a link would say it.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn replies(&self) -> Vec<Reply> {
+        let said = |place: &Place| match place {
+            Place::Replied(reply) => *reply,
+            Place::Refused(_) => Reply::Failure(Failure::InvalidRecord),
+            Place::Waiting => Reply::Failure(Failure::OutcomeUnknown),
+        };
+        self.places.iter().map(said).collect()
     }
 
     /// What became of each request, in order.

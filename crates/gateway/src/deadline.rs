@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use runtime::Instant;
 use tonic::metadata::MetadataMap;
 use wire::convert::Refusal;
 use wire::limits::{DEADLINE_DEFAULT, DEADLINE_MAX};

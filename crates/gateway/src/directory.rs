@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use ledger::directory::{Heard, Name, Record};
 use ledger::{Directory, Time};
+use runtime::Instant;
 use tokio::sync::{Mutex, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 use tonic::Status;
 use wire::proto::cluster::{DirectoryPage, Leader};
 use wire::{Failure, status};

@@ -20,13 +20,14 @@ use crate::audit::AdminDoors;
 use crate::auth::Access;
 use crate::budget::Budget;
 use crate::config::{ConfigError, GatewayConfig};
+use crate::dial::Dial;
 use crate::directory::{DirectoryDoors, Follower};
 use crate::grpc::Doors;
 use crate::http;
 use crate::incoming::connections;
 use crate::keyring::Keyring;
 use crate::keys::Keys;
-use crate::link::{Driver, Link, Search};
+use crate::link::{self, Link};
 use crate::meter::{Meter, Standing, Vitals};
 use crate::nodes::Nodes;
 use crate::reads::Reads;
@@ -207,13 +208,11 @@ impl Gateway {
     fn parts(&self) -> Parts {
         let GatewayConfig { topology, limits } = &self.config;
         let nodes = Arc::new(Nodes::new(topology, self.identity.clone()));
+        let dial: Arc<dyn Dial> = Arc::<Nodes>::clone(&nodes);
         let mut tasks = JoinSet::new();
         let mut begin = |group: u16| {
-            let link = Arc::new(Link::new(group));
-            let search = Search::new(Arc::clone(&nodes), group, limits.frames_in_flight);
-            let driver = Driver::new(Arc::clone(&link), Arc::new(search), limits.frames_in_flight)
-                .with_meter(Arc::clone(&self.meter));
-            tasks.spawn(driver.run());
+            let (link, driving) = link::begin(group, &dial, limits.frames_in_flight, &self.meter);
+            tasks.spawn(driving);
             link
         };
         let shards = topology.shards();

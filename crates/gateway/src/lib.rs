@@ -30,6 +30,7 @@ mod budget;
 mod call;
 mod config;
 mod deadline;
+mod dial;
 mod directory;
 mod gateway;
 mod grpc;
@@ -45,12 +46,15 @@ mod read_all;
 mod reads;
 mod router;
 mod session;
+#[cfg(feature = "simulated")]
+pub mod simulated;
 pub mod tls;
 mod trace;
 mod turn;
 
 pub use api_key::{ApiKey, KeyMac, MacKey};
 pub use config::{ConfigError, GatewayConfig, Limits, Topology};
+pub use dial::{Dial, Wire};
 pub use gateway::{Gateway, ServeError};
 pub use incoming::{Connection, Shown, connections};
 pub use keyring::Keyring;

@@ -15,10 +15,13 @@ use tokio::sync::{Notify, watch};
 use wire::proto::cluster::Leader;
 
 use crate::call::Call;
+use crate::dial::Dial;
+use crate::meter::Meter;
+use driver::Driver;
 use queue::Queue;
+use search::Search;
 
-pub(crate) use driver::Driver;
-pub(crate) use search::{Search, pause};
+pub(crate) use search::pause;
 
 /// A shard's link.
 #[derive(Debug)]
@@ -36,6 +39,19 @@ pub(crate) struct Suspicion {
     pub(crate) node: u64,
     /// Whom it named instead.
     pub(crate) instead: Option<Leader>,
+}
+
+/// A group's link, and the task that drives it until it is dropped: over this network, with so many frames in flight.
+pub(crate) fn begin(
+    group: u16,
+    dial: &Arc<dyn Dial>,
+    frames_in_flight: usize,
+    meter: &Arc<Meter>,
+) -> (Arc<Link>, impl Future<Output = ()> + Send + use<>) {
+    let link = Arc::new(Link::new(group));
+    let search = Search::new(Arc::clone(dial), group, frames_in_flight);
+    let driver = Driver::new(Arc::clone(&link), Arc::new(search), frames_in_flight);
+    (link, driver.with_meter(Arc::clone(meter)).run())
 }
 
 impl Link {

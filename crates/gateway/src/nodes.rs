@@ -5,11 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
-use wire::proto::cluster::Leader;
+use wire::proto::cluster::shard_client::ShardClient;
+use wire::proto::cluster::{Leader, ReadReply, ReadRequest};
 
 use crate::config::{Topology, is_address};
+use crate::dial::{Dial, Wire};
 use crate::tls::Identity;
 
 /// How long a connection may take to be made.
@@ -97,6 +103,39 @@ impl Nodes {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Node>> {
         self.known.lock().expect("nothing panics while it holds the nodes")
+    }
+}
+
+impl Dial for Nodes {
+    fn ids(&self) -> Vec<u64> {
+        Self::ids(self)
+    }
+
+    fn learn(&self, named: &Leader) {
+        Self::learn(self, named);
+    }
+
+    fn ask(
+        &self,
+        node: u64,
+        question: ReadRequest,
+    ) -> BoxFuture<'static, Result<ReadReply, Status>> {
+        let channel = self.channel(node);
+        async move {
+            let channel = channel.ok_or_else(|| Status::unavailable("the node is not known"))?;
+            Ok(ShardClient::new(channel).read(question).await?.into_inner())
+        }
+        .boxed()
+    }
+
+    fn open(&self, node: u64, frames: usize) -> BoxFuture<'static, Option<Wire>> {
+        let channel = self.channel(node);
+        async move {
+            let (frames, outgoing) = mpsc::channel(frames);
+            let opened = ShardClient::new(channel?).session(ReceiverStream::new(outgoing)).await;
+            Some(Wire { node, frames, answers: opened.ok()?.into_inner().boxed() })
+        }
+        .boxed()
     }
 }
 

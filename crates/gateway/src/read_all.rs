@@ -11,7 +11,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use ledger::codec::get_hot;
 use ledger::{Account, AccountId, Currency, Cut, Discrepancy, Hold, HoldId, Recount, Shards};
-use tokio::time::Instant;
+use runtime::Instant;
 use tonic::Status;
 use wire::convert::{all_accounts, all_channels, all_holds, all_summary};
 use wire::limits::CUT_PAGE_MAX;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ledger::directory::{Name, Record};
 use ledger::{Account, AccountId, Cut, Directory, Hold, HoldId, Rejection, Slot, Time};
+use runtime::{Instant, sleep, timeout, timeout_at};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::Status;
 use wire::convert::{self, Behalf, Page, PageToken, Refusal};
 use wire::proto::cluster::read_reply::Answer;

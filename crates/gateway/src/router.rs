@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ledger::{Command, Shards, Slot};
+use runtime::Instant;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 use wire::convert::{Intent, Refusal};
 use wire::{Failure, Reply};
 

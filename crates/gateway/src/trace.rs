@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use opentelemetry::propagation::Extractor;
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue, global};
-use tokio::time::Instant;
+use runtime::Instant;
 
 /// The instrumentation's name in every span.
 const SCOPE: &str = "paycore.gateway";

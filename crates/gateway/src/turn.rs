@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use runtime::{Instant, timeout_at};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{Instant, timeout_at};
 
 /// The turns of a gateway's callers, in the order in which they came.
 #[derive(Debug)]

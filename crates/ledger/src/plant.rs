@@ -48,11 +48,19 @@ pub enum Plant {
     DeadlineByTimer,
     /// Apply looks at the wall clock.
     WallClock,
+    /// What a gateway sends again after its stream broke, it sends under a new key.
+    RecallAfresh,
+    /// A gateway takes what was in flight when its stream broke for not proposed.
+    ForgetFlight,
+    /// A gateway takes the answers on a stream for those to its frames in their order.
+    AnswerInTurn,
+    /// A gateway says of what is in flight at its deadline that it was not proposed.
+    ExpireFlight,
 }
 
 impl Plant {
     /// Every bug.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::SkipSync,
         Self::AcknowledgeUnwritten,
         Self::VoteUnwritten,
@@ -71,6 +79,10 @@ impl Plant {
         Self::HoldOffByOne,
         Self::DeadlineByTimer,
         Self::WallClock,
+        Self::RecallAfresh,
+        Self::ForgetFlight,
+        Self::AnswerInTurn,
+        Self::ExpireFlight,
     ];
 
     /// Its name, as `PAYCORE_PLANT` says it.
@@ -95,6 +107,10 @@ impl Plant {
             Self::HoldOffByOne => "hold-off-by-one",
             Self::DeadlineByTimer => "deadline-by-timer",
             Self::WallClock => "wall-clock",
+            Self::RecallAfresh => "recall-afresh",
+            Self::ForgetFlight => "forget-flight",
+            Self::AnswerInTurn => "answer-in-turn",
+            Self::ExpireFlight => "expire-flight",
         }
     }
 

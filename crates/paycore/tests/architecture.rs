@@ -9,11 +9,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ledger", &[]),
     ("group-commit", &[]),
     ("wire", &["ledger"]),
+    ("runtime", &[]),
     ("client", &["ledger", "wire"]),
-    ("consensus", &["ledger", "wire"]),
-    ("gateway", &["client", "ledger", "wire"]),
+    ("consensus", &["ledger", "runtime", "wire"]),
+    ("gateway", &["client", "ledger", "runtime", "wire"]),
     ("shard", &["consensus", "group-commit", "ledger", "wire"]),
-    ("sim", &["consensus", "ledger", "shard", "wire"]),
+    ("sim", &["consensus", "gateway", "ledger", "runtime", "shard", "wire"]),
     ("jepsen-tests", &["client"]),
     ("paycore", &["client", "consensus", "gateway", "ledger", "shard", "wire"]),
 ];
@@ -22,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const ABSENT: &[(&str, &[&str])] = &[
     ("ledger", &["tokio", "actix", "openraft", "sled", "tonic"]),
     ("group-commit", &["tokio", "ledger"]),
+    ("runtime", &["openraft-rt", "openraft-rt-sim"]),
     ("gateway", &["shard", "consensus", "actix", "openraft", "sled"]),
     ("client", &["gateway", "shard", "consensus", "openraft", "sled"]),
 ];

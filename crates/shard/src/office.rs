@@ -17,7 +17,6 @@ use consensus::failpoint::{Moment, Traffic};
 use consensus::{Applied, Leadership, ProposeError, Refused, Replica};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use hashbrown::HashMap;
 use ledger::batch::Batch;
 use ledger::{Decided, Ledger, PeerSet, Plant, Shards, Time};
 use tokio::sync::{mpsc, oneshot};
@@ -102,7 +101,8 @@ pub struct Office {
     leadership: Leadership,
     reigns: u64,
     desk: Option<Desk>,
-    sessions: HashMap<SessionId, mpsc::Sender<FrameAnswer>>,
+    /// In an order: when the office ends, whoever waits on one of them hears it in that order.
+    sessions: BTreeMap<SessionId, mpsc::Sender<FrameAnswer>>,
     /// Letters that are being read: from which shard, and who wants to know.
     letters: BTreeMap<LetterNo, (u16, oneshot::Sender<LetterAnswer>)>,
     letters_read: u64,
@@ -132,7 +132,7 @@ impl Office {
             leadership: Leadership::default(),
             reigns: 0,
             desk: None,
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
             letters: BTreeMap::new(),
             letters_read: 0,
             ticking: false,

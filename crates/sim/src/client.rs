@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus::simulated;
 use futures::future::{join, join_all};
 use ledger::{Account, AccountId, Amount, Command, HoldId, Key, Leg, Request, TenantId, codec};
+use runtime::simulated;
 use wire::Reply;
 use wire::proto::cluster::read_reply::Answer;
 use wire::proto::cluster::read_request::Question;
@@ -76,10 +76,31 @@ impl Client {
     /// Asks once more for everything that was ever asked: the answers must be the same.
     pub(crate) async fn ask_again(&mut self) {
         let promises = self.oracle().promises();
-        let requests: Vec<Request> =
-            promises.into_iter().flatten().map(|promise| promise.request).collect();
+        let requests: Vec<Request> = promises
+            .into_iter()
+            .flatten()
+            .filter(|promise| !promise.is_given_up)
+            .map(|promise| promise.request)
+            .collect();
         for some in requests.chunks(AGAIN) {
             let _compared = self.session.ask_all(some.to_vec()).await;
+        }
+    }
+
+    /// Asks what became of what was given up: nothing, for ever.
+    pub(crate) async fn look_for_given_up(&mut self) {
+        let promises = self.oracle().promises();
+        for promise in promises.into_iter().flatten().filter(|promise| promise.is_given_up) {
+            let key = promise.request.scoped_key();
+            let told = loop {
+                if let Some(told) = self.what_became_of(&promise.request).await {
+                    break told;
+                }
+            };
+            if let Some(reply) = told {
+                let what = format!("A4: {key:?} was certainly not done, and there is {reply:?}");
+                self.oracle().accuses(what);
+            }
         }
     }
 
@@ -161,7 +182,7 @@ impl Client {
             let both = join(self.session.ask_all(requests.clone()), twin.ask_all(requests));
             let _same = both.await;
         } else {
-            let _remembered = self.session.ask_all(requests).await;
+            self.session.ask_or_give_up(requests).await;
         }
     }
 
@@ -173,7 +194,7 @@ impl Client {
         let pays = self.session.chance.happens(200);
         let (debit, credit) = if pays { (hot, other) } else { (other, hot) };
         let request = self.request(accounts::transfer(Leg { debit, credit, amount }));
-        let _remembered = self.session.ask(request).await;
+        self.session.ask_or_give_up(vec![request]).await;
     }
 
     async fn storm(&mut self) {
@@ -264,7 +285,8 @@ impl Client {
             let credit = self.other_than(debit);
             legs.push(Leg { debit, credit, amount: self.amount(OPENING / 20) });
         }
-        self.ask(accounts::multi(legs)).await;
+        let request = self.request(accounts::multi(legs));
+        self.session.ask_or_give_up(vec![request]).await;
     }
 
     /// Undoes a transfer; one time in five by two keys at once, of which one must be too late.
@@ -342,18 +364,7 @@ impl Client {
     async fn read_outcome(&mut self) {
         let drawn = self.session.chance.draw();
         let Some((request, outcome)) = self.oracle().known(drawn) else { return };
-        let slot = ledger::Slot::of(request.command.subject());
-        let shard = self.session.cluster.plan.shards.shard(slot);
-        let mut scoped_key = Vec::new();
-        codec::put_hot(&request.scoped_key(), &mut scoped_key);
-        let question = Question::Outcome(OutcomeQuestion { scoped_key: scoped_key.into() });
-        let Some(reply) = self.session.read(shard, question).await else { return };
-        let told = match reply.answer {
-            Some(Answer::Outcome(bytes)) => {
-                wire::reply::decode(&bytes, 1).ok().and_then(|mut replies| replies.next()?.ok())
-            }
-            Some(_) | None => None,
-        };
+        let Some(told) = self.what_became_of(&request).await else { return };
         match told {
             Some(Reply::Answer(answer)) if answer.outcome == outcome => {}
             other => {
@@ -362,6 +373,22 @@ impl Client {
                 self.oracle().accuses(what);
             }
         }
+    }
+
+    /// What a shard says became of a request: nothing, or a reply. `None`: nobody answered for the ledger.
+    async fn what_became_of(&mut self, request: &Request) -> Option<Option<Reply>> {
+        let slot = ledger::Slot::of(request.command.subject());
+        let shard = self.session.cluster.plan.shards.shard(slot);
+        let mut scoped_key = Vec::new();
+        codec::put_hot(&request.scoped_key(), &mut scoped_key);
+        let question = Question::Outcome(OutcomeQuestion { scoped_key: scoped_key.into() });
+        let reply = self.session.read(shard, question).await?;
+        Some(match reply.answer {
+            Some(Answer::Outcome(bytes)) => {
+                wire::reply::decode(&bytes, 1).ok().and_then(|mut replies| replies.next()?.ok())
+            }
+            Some(_) | None => None,
+        })
     }
 }
 

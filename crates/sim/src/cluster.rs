@@ -15,6 +15,7 @@ use crate::machine::{Machine, Watchmaker};
 use crate::reigns::Reigns;
 use crate::trace::Trace;
 use crate::weather::Sky;
+use crate::wires::Wires;
 
 /// A cluster. Clones are the same one.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub(crate) struct Cluster {
     pub(crate) plan: Plan,
     pub(crate) sky: Sky,
     pub(crate) watchmaker: Watchmaker,
+    /// The gateways' streams to the nodes.
+    pub(crate) wires: Wires,
     seed: u64,
     places: Arc<Mutex<BTreeMap<u64, Place>>>,
 }
@@ -44,7 +47,8 @@ impl Cluster {
         let (nodes, replicas) = (draw.nodes, draw.replicas);
         let plan = Plan { nodes, replicas, shards, network, trace, reigns: Reigns::default() };
         let (watchmaker, places) = (Watchmaker::default(), Arc::default());
-        let cluster = Self { plan, sky, watchmaker, seed, places };
+        let wires = Wires::new(Chance::of(seed, "wires"));
+        let cluster = Self { plan, sky, watchmaker, wires, seed, places };
         for id in 1..=nodes {
             cluster.add(id);
         }
@@ -155,6 +159,10 @@ impl Cluster {
         let host = place.host.take()?;
         host.life.end();
         self.plan.network.lose(id);
+        if !with_power {
+            // Its machine tells everybody; without power nobody does.
+            self.wires.break_all(|_, node| node == id);
+        }
         let lost = place.machine.as_mut().map_or(0, |machine| machine.crash(with_power));
         drop(places);
         let trace = &self.plan.trace;

@@ -26,6 +26,8 @@ pub struct Draw {
     pub replicas: u64,
     /// Clients that work at the same time.
     pub clients: u64,
+    /// Gateways, 1 to 3, through which most clients go; with none, all clients go to the nodes themselves.
+    pub gateways: u64,
     /// How long harm is done, in milliseconds of simulated time.
     pub harm_ms: u64,
     /// What the clients do, and how much of each for each other.
@@ -51,6 +53,7 @@ impl Draw {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let mut chance = Chance::of(seed, "draw");
+        let mut apart = Chance::of(seed, "gateways");
         // Small clusters are drawn oftener: they cost less, and a fault is a larger part of them.
         let nodes = chance.pick(&[3, 3, 3, 4, 4, 5, 5, 6, 7]).unwrap_or(3);
         let shards = chance.pick(&[2, 2, 2, 3, 3, 4, 5, 8]).unwrap_or(2);
@@ -59,13 +62,12 @@ impl Draw {
         let share = chance.between(250, 750);
         // What was thought of later is drawn apart, so that seeds stay what they were.
         let (later, first): (Vec<Fault>, Vec<Fault>) =
-            Fault::ALL.into_iter().partition(|fault| *fault == Fault::LostEnd);
-        let mut faults: BTreeSet<Fault> =
-            first.iter().copied().filter(|_| has_all || chance.happens(share)).collect();
+            Fault::ALL.into_iter().partition(|fault| fault.is_drawn_apart());
+        let drawn = first.iter().copied().filter(|_| has_all || chance.happens(share));
+        let mut faults: BTreeSet<Fault> = drawn.collect();
         while faults.len() < FAULTS_MIN {
             faults.extend(chance.pick(&first));
         }
-        let mut apart = Chance::of(seed, "later");
         faults.extend(later.into_iter().filter(|_| has_all || apart.happens(share)));
         let mut work: BTreeMap<Work, u64> = BTreeMap::new();
         for kind in Work::ALL {
@@ -77,13 +79,17 @@ impl Draw {
         let cost =
             u64::from(shards).saturating_add(1).saturating_mul(replicas).saturating_add(nodes);
         let harm_ms = HARM_COST_MS.checked_div(cost).unwrap_or(0).clamp(HARM_MS_MIN, HARM_MS_MAX);
-        Self { nodes, shards, replicas, clients, harm_ms, work, faults }
+        let gateways = apart.between(1, GATEWAYS_MAX);
+        Self { nodes, shards, replicas, clients, gateways, harm_ms, work, faults }
     }
 
     pub(crate) fn harm(&self) -> Duration {
         Duration::from_millis(self.harm_ms)
     }
 }
+
+/// Gateways of a run at the most.
+const GATEWAYS_MAX: u64 = 3;
 
 /// Kinds of harm that a run has at the least: it counts when three of them have bitten.
 const FAULTS_MIN: usize = 6;
@@ -95,10 +101,13 @@ const HARM_MS_MAX: u64 = 15_000;
 
 impl fmt::Display for Draw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { nodes, shards, replicas, clients, harm_ms, work, faults } = self;
+        let Self { nodes, shards, replicas, clients, gateways, harm_ms, work, faults } = self;
         let work: Vec<_> = work.iter().map(|(kind, weight)| format!("{kind}:{weight}")).collect();
         let faults: Vec<_> = faults.iter().map(|fault| fault.name()).collect();
         write!(f, "nodes={nodes} shards={shards} replicas={replicas} clients={clients} ")?;
+        if *gateways > 0 {
+            write!(f, "gateways={gateways} ")?;
+        }
         write!(f, "harm={harm_ms} work={} faults={}", work.join(","), faults.join(","))
     }
 }
@@ -129,7 +138,12 @@ impl FromStr for Draw {
             return Err(bad());
         }
         let (clients, harm_ms) = (number("clients")?, number("harm")?);
-        Ok(Self { nodes, shards, replicas, clients, harm_ms, work, faults })
+        // A line of before there were gateways means none.
+        let gateways = if fields.contains_key("gateways") { number("gateways")? } else { 0 };
+        if gateways > GATEWAYS_MAX {
+            return Err(bad());
+        }
+        Ok(Self { nodes, shards, replicas, clients, gateways, harm_ms, work, faults })
     }
 }
 
@@ -145,6 +159,9 @@ mod tests {
             assert!((3..=7).contains(&draw.nodes) && (2..=8).contains(&draw.shards), "{draw}");
             assert!(draw.replicas <= draw.nodes && draw.faults.len() >= FAULTS_MIN, "{draw}");
         }
+        let line = "nodes=3 shards=2 replicas=3 clients=9 harm=9000 work= faults=kill";
+        assert_eq!(line.parse::<Draw>().unwrap().gateways, 0);
+        assert!(format!("{line} gateways=4").parse::<Draw>().is_err());
         for bad in ["", "nodes=3", "nodes=9 shards=2 replicas=3 clients=1 harm=1 work= faults="] {
             assert!(bad.parse::<Draw>().is_err(), "{bad}");
         }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::{Leadership, simulated};
+use consensus::Leadership;
+use runtime::simulated;
 use shard::{Deed, Done, Office, Order, SessionId};
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::proto::cluster::{Frame, FrameAnswer};

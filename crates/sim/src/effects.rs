@@ -60,7 +60,7 @@ impl Effects {
         accounts: &[AccountId],
         shards: Shards,
     ) -> Option<Self> {
-        if promises.iter().flatten().any(|promise| promise.outcome.is_none()) {
+        if promises.iter().flatten().any(Promise::is_open) {
             return None;
         }
         let opening = |account: &AccountId| (*account, i128::from(OPENING));
@@ -197,7 +197,7 @@ mod tests {
 
     fn promise(key: u128, command: Command, outcome: Outcome) -> Promise {
         let request = Request { key: Key::from_u128(key), tenant: TenantId(0), command };
-        Promise { request, outcome: Some(outcome) }
+        Promise { request, outcome: Some(outcome), is_given_up: false }
     }
 
     fn posted(index: u64) -> Outcome {
@@ -233,5 +233,7 @@ mod tests {
         let mut open = promises;
         open[0][0].outcome = None;
         assert!(Effects::of(&open, &all, shards).is_none());
+        open[0][0].is_given_up = true;
+        assert!(Effects::of(&open, &all, shards).is_some());
     }
 }

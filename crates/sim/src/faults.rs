@@ -57,17 +57,24 @@ pub enum Fault {
     Leave,
     /// A shard is handed over to another of its nodes.
     Lead,
+    /// A gateway is cut off from some of the nodes, or from all.
+    GatewayCut,
+    /// A gateway is killed while requests wait in it.
+    GatewayKill,
+    /// A gateway stands still while requests wait in it, past their deadlines, and then goes on.
+    GatewayPause,
 }
 
 impl Fault {
     /// All of them, those of the network first.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::CutOff,
         Self::Split,
         Self::OneWay,
         Self::Storm,
         Self::Break,
         Self::SlowDisk,
+        Self::GatewayCut,
         Self::Kill,
         Self::Power,
         Self::Blackout,
@@ -87,14 +94,32 @@ impl Fault {
         Self::Move,
         Self::Leave,
         Self::Lead,
+        Self::GatewayKill,
+        Self::GatewayPause,
     ];
 
     /// Whether it comes over the network, at the same time as harm to a node.
     pub(crate) const fn is_of_the_network(self) -> bool {
         matches!(
             self,
-            Self::CutOff | Self::Split | Self::OneWay | Self::Storm | Self::Break | Self::SlowDisk
+            Self::CutOff
+                | Self::Split
+                | Self::OneWay
+                | Self::Storm
+                | Self::Break
+                | Self::SlowDisk
+                | Self::GatewayCut
         )
+    }
+
+    /// Whether it is a gateway's: whether it comes is drawn apart, so that what else a seed draws stays as it was.
+    pub(crate) const fn is_of_a_gateway(self) -> bool {
+        matches!(self, Self::GatewayCut | Self::GatewayKill | Self::GatewayPause)
+    }
+
+    /// Whether a seed draws it by itself.
+    pub(crate) const fn is_drawn_apart(self) -> bool {
+        self.is_of_a_gateway() || matches!(self, Self::LostEnd)
     }
 
     /// Its name, as it is written and read.
@@ -126,6 +151,9 @@ impl Fault {
             Self::Move => "move",
             Self::Leave => "leave",
             Self::Lead => "lead",
+            Self::GatewayCut => "gateway-cut",
+            Self::GatewayKill => "gateway-kill",
+            Self::GatewayPause => "gateway-pause",
         }
     }
 }

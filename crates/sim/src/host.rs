@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use consensus::simulated::{self, Life, SimNetwork};
+use consensus::simulated::SimNetwork;
 use consensus::{Mailbox, Node, NodeConfig, OpenError, Replica, StopReason};
 use futures::FutureExt;
 use ledger::Shards;
+use runtime::simulated::{self, Life};
 use shard::{Carrier, Office, Ways};
 use tokio::sync::oneshot;
 

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use consensus::log::sim_disk::{Keep, Operation};
 use consensus::log::{DiskId, LogError, LogWriter, Options, SimDisk, Wal, WriterOptions};
-use consensus::simulated::{self, SimNetwork};
+use consensus::simulated::SimNetwork;
 use consensus::store::{Fault, FileStore, Lost, SimFiles};
 use consensus::{Ground, NodeConfig, Offload, OpenError, Reading, TimeSource};
+use runtime::simulated;
 use tokio::sync::{Notify, watch};
 
 use crate::chance::Chance;

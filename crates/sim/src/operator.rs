@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use consensus::{Change, ReplicaStatus, simulated};
+use consensus::{Change, ReplicaStatus};
 use futures::future::join_all;
+use runtime::simulated;
 
 use crate::cluster::Cluster;
 use crate::faults::{Bites, Fault};

@@ -17,9 +17,16 @@ pub(crate) struct Promise {
     pub(crate) request: Request,
     /// Its outcome, once somebody was told.
     pub(crate) outcome: Option<Outcome>,
+    /// Its client was told each time that it was certainly not done, and asks no more.
+    pub(crate) is_given_up: bool,
 }
 
 impl Promise {
+    /// Whether its client still waits for an outcome.
+    pub(crate) fn is_open(&self) -> bool {
+        self.outcome.is_none() && !self.is_given_up
+    }
+
     /// Whether it was told that its key belongs to another request.
     pub(crate) fn is_refused_its_key(&self) -> bool {
         self.outcome == Some(Err(Rejection::KeyReused))
@@ -65,7 +72,8 @@ impl Oracle {
         let mut state = self.lock();
         let promises = state.promises.entry(request.scoped_key()).or_default();
         if promises.iter().all(|promise| promise.request != *request) {
-            promises.push(Promise { request: request.clone(), outcome: None });
+            let (request, outcome) = (request.clone(), None);
+            promises.push(Promise { request, outcome, is_given_up: false });
         }
     }
 
@@ -82,8 +90,21 @@ impl Oracle {
         let mut promises = state.promises.get_mut(&key).into_iter().flatten();
         let Some(promise) = promises.find(|promise| promise.request == *request) else { return };
         let first = *promise.outcome.get_or_insert(outcome);
+        if promise.is_given_up {
+            let what = format!("A4: {key:?} was certainly not done, and then {outcome:?}");
+            state.broken.push(what);
+        }
         if first != outcome {
             state.broken.push(format!("A4: {key:?} was {first:?}, and then {outcome:?}"));
+        }
+    }
+
+    /// Each attempt was answered with a failure that says: certainly not done. That is a promise too.
+    pub(crate) fn gives_up(&self, request: &Request) {
+        let mut state = self.lock();
+        let promises = state.promises.get_mut(&request.scoped_key()).into_iter().flatten();
+        for promise in promises.filter(|promise| promise.request == *request) {
+            promise.is_given_up = true;
         }
     }
 
@@ -147,7 +168,7 @@ impl Oracle {
         let state = self.lock();
         let promises = state.promises.values().rev().flatten();
         let posted = promises.filter_map(|promise| {
-            let Promise { request: Request { command, .. }, outcome } = promise;
+            let Promise { request: Request { command, .. }, outcome, .. } = promise;
             let is_transfer =
                 matches!(command, Command::Transfer { .. } | Command::MultiTransfer { .. });
             Some((command.clone(), (*outcome)?.ok()?)).filter(|_| is_transfer)
@@ -168,12 +189,25 @@ impl Oracle {
         Some((promise.request.clone(), promise.outcome?))
     }
 
-    /// Requests that have an outcome, and answers that repeated one.
-    pub(crate) fn counts(&self) -> (u64, u64) {
+    /// Requests that have an outcome.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.count(|promise| promise.outcome.is_some())
+    }
+
+    /// Requests that were given up.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.count(|promise| promise.is_given_up)
+    }
+
+    /// Answers that repeated an outcome.
+    pub(crate) fn replayed(&self) -> u64 {
+        self.lock().replayed
+    }
+
+    fn count(&self, which: impl Fn(&Promise) -> bool) -> u64 {
         let state = self.lock();
-        let promises = state.promises.values().flatten();
-        let acknowledged = promises.filter(|promise| promise.outcome.is_some());
-        (u64::try_from(acknowledged.count()).unwrap_or(u64::MAX), state.replayed)
+        let found = state.promises.values().flatten().filter(|promise| which(promise));
+        u64::try_from(found.count()).unwrap_or(u64::MAX)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

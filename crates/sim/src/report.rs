@@ -24,6 +24,8 @@ pub struct Report {
     pub acknowledged: u64,
     /// Answers that repeated one.
     pub replayed: u64,
+    /// Requests that were certainly not done, and were given up.
+    pub given_up: u64,
     /// Accounts that were read.
     pub reads: u64,
     /// How often another leader followed one.
@@ -59,6 +61,7 @@ impl Report {
             "events": self.events,
             "acknowledged": self.acknowledged,
             "replayed": self.replayed,
+            "given_up": self.given_up,
             "reads": self.reads,
             "leader_changes": self.leader_changes,
             "simulated_ms": u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
@@ -75,7 +78,8 @@ impl fmt::Display for Report {
         let Self { seed, draw, acknowledged, replayed, reads, leader_changes, .. } = self;
         let kinds = self.bites.len();
         write!(f, "seed {seed}: trace {:032x}, {} events, ", self.trace, self.events)?;
-        write!(f, "{acknowledged} acknowledged, {replayed} replayed, {reads} reads, ")?;
+        write!(f, "{acknowledged} acknowledged, {replayed} replayed, ")?;
+        write!(f, "{} given up, {reads} reads, ", self.given_up)?;
         write!(f, "{kinds} kinds of fault, {leader_changes} changes of leader, ")?;
         write!(f, "{} s", self.elapsed.as_secs())?;
         if !self.counts() {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use consensus::simulated;
 use futures::future::{join, join_all};
 use ledger::{AccountId, Posting};
+use runtime::simulated;
 
 use crate::accounts;
 use crate::client::Client;
@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::draw::Draw;
 use crate::effects::Effects;
 use crate::faults::Bites;
+use crate::gateways::Gateways;
 use crate::invariants::{self, View};
 use crate::nemesis::Nemesis;
 use crate::operator::Operator;
@@ -45,19 +46,24 @@ async fn live(seed: u64, draw: Draw, prints: bool) -> Report {
     let accounts = Arc::new(accounts::all(cluster.plan.shards));
     let (bites, streams) = (Bites::default(), Arc::new(AtomicU64::new(1)));
     let operator = Operator::new(cluster.clone(), bites.clone());
-    let client = |number| {
-        let around = (cluster.clone(), oracle.clone());
-        let session = Session::new(seed, number, around, Arc::clone(&streams));
+    let gateways = Gateways::new(seed, &draw, cluster.clone());
+    let client = |number, goes_through: &[u64]| {
+        let around = (cluster.clone(), gateways.clone(), oracle.clone());
+        let session = Session::new((seed, number), around, Arc::clone(&streams), goes_through);
         Client::new(session, draw.clone(), Arc::clone(&accounts))
     };
 
-    let mut first = client(draw.clients);
+    let mut first = client(draw.clients, &[]);
     begin(&cluster, &oracle, &mut first).await;
+    for id in gateways.ids() {
+        gateways.start(id).await;
+    }
     simulated::spawn(operator.clone().work());
     let until = simulated::elapsed().saturating_add(draw.harm());
-    let around = (cluster.clone(), oracle.clone());
+    let around = (cluster.clone(), gateways.clone(), oracle.clone());
     let nemesis = Nemesis::new(seed, around, operator.clone(), bites.clone());
-    let mut clients: Vec<Client> = (0..draw.clients).map(client).collect();
+    let mut clients: Vec<Client> =
+        (0..draw.clients).map(|number| client(number, &gateways.ids())).collect();
     let working = join_all(clients.iter_mut().map(|client| client.work(until)));
     let finished = finish(nemesis.rage(&draw, until), working).await;
     if !finished {
@@ -68,6 +74,9 @@ async fn live(seed: u64, draw: Draw, prints: bool) -> Report {
     }
     if finished {
         rest(&cluster, &oracle, &operator).await;
+    }
+    if finished && simulated::timeout(LIVENESS, first.look_for_given_up()).await.is_none() {
+        oracle.accuses("liveness: nobody says what became of a request".to_owned());
     }
 
     let statements = statements(&cluster, &accounts).await;
@@ -87,8 +96,9 @@ async fn live(seed: u64, draw: Draw, prints: bool) -> Report {
         seed,
         draw,
         broken,
-        acknowledged: oracle.counts().0,
-        replayed: oracle.counts().1,
+        acknowledged: oracle.acknowledged(),
+        replayed: oracle.replayed(),
+        given_up: oracle.given_up(),
         reads: u64::try_from(oracle.sights().len()).unwrap_or(u64::MAX),
         leader_changes: cluster.plan.reigns.changes(),
         bites: bites.counts(),

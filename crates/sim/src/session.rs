@@ -1,4 +1,8 @@
-//! A client's way to the shards: frames to whoever it believes to lead, and the same again until there is an outcome.
+//! A client's way to the shards, and the same again until there is an outcome: calls to gateways, or frames straight to
+//! whoever it believes to lead.
+//!
+//! A call to a gateway has a deadline of its own, and the next may go to another gateway with the same keys, while the first
+//! still has them on their way. Of what was certainly not done each time, a client may let go for ever.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,10 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use consensus::simulated::{self, Weather};
+use consensus::simulated::Weather;
 use futures::future::join_all;
 use ledger::batch::put_record;
 use ledger::{Outcome, Request, Slot};
+use runtime::simulated;
 use shard::SessionId;
 use tokio::sync::mpsc;
 use wire::proto::cluster::read_request::Question;
@@ -19,11 +24,24 @@ use wire::{Failure, Reply};
 use crate::chance::Chance;
 use crate::cluster::Cluster;
 use crate::driver::Ask;
+use crate::gateways::Gateways;
 use crate::invariants::is_ahead;
 use crate::oracle::Oracle;
 
 /// How long a client waits for an answer before it asks again.
 const PATIENCE_MS: u32 = 2_500;
+
+/// The least time that a client gives a gateway, in milliseconds; the most is its patience.
+const WITHIN_MS_MIN: u64 = 60;
+
+/// How long after a gateway's deadline its answer may still come.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Of a thousand clients of a run with gateways, so many go to the nodes themselves.
+const DIRECT: u64 = 250;
+
+/// Of a thousand requests that were certainly not done, so many are given up.
+const GIVES_UP: u64 = 300;
 
 /// As a node, for the weather: clients are nobody's peer.
 const NOBODY: u64 = 0;
@@ -38,6 +56,11 @@ pub(crate) struct Session {
     pub(crate) cluster: Cluster,
     pub(crate) oracle: Oracle,
     pub(crate) chance: Chance,
+    gateways: Gateways,
+    /// The gateways that it goes through; with none it goes to the nodes itself.
+    through: Vec<u64>,
+    /// Whether it ever lets go of what was certainly not done.
+    gives_up: bool,
     /// Numbers that no other stream of the run has.
     streams: Arc<AtomicU64>,
     /// Whom it last heard from, or of, for each shard.
@@ -47,16 +70,45 @@ pub(crate) struct Session {
 /// What came of a frame: a reply to each record, and who leads if not the one who was asked.
 type Heard = (Vec<Reply>, Option<Leader>);
 
+/// What an attempt has said of a request.
+enum Word {
+    /// Its outcome.
+    Outcome(Outcome),
+    /// It was certainly not done.
+    NotDone,
+    /// It may have been done.
+    Perhaps,
+}
+
+/// A request, and what is known of it.
+struct Asked {
+    request: Request,
+    outcome: Option<Outcome>,
+    /// Some attempt may have done it.
+    perhaps: bool,
+    is_given_up: bool,
+}
+
+impl Asked {
+    const fn is_open(&self) -> bool {
+        self.outcome.is_none() && !self.is_given_up
+    }
+}
+
 impl Session {
-    /// A client with a number of its own. All clients of a run share `streams`.
+    /// A client with a number of its own, in a run with these gateways. All clients of a run share `streams`.
     pub(crate) fn new(
-        seed: u64,
-        number: u64,
-        (cluster, oracle): (Cluster, Oracle),
+        (seed, number): (u64, u64),
+        (cluster, gateways, oracle): (Cluster, Gateways, Oracle),
         streams: Arc<AtomicU64>,
+        through: &[u64],
     ) -> Self {
         let chance = Chance::of(seed, &format!("client {number}"));
-        Self { number, cluster, oracle, chance, streams, believes: BTreeMap::new() }
+        let is_direct = Chance::of(seed, &format!("way of client {number}")).happens(DIRECT);
+        let gives_up = !through.is_empty();
+        let through = if is_direct { Vec::new() } else { through.to_vec() };
+        let believes = BTreeMap::new();
+        Self { number, cluster, oracle, chance, gateways, through, gives_up, streams, believes }
     }
 
     /// Asks until there is an outcome.
@@ -65,36 +117,93 @@ impl Session {
         outcomes.into_iter().next().expect("an outcome for each request")
     }
 
-    /// Asks until there is an outcome of each: those of one shard in one frame.
+    /// Asks until there is an outcome of each.
     pub(crate) async fn ask_all(&mut self, requests: Vec<Request>) -> Vec<Outcome> {
+        let asked = self.ask_until_heard(requests, false).await;
+        asked.into_iter().filter_map(|asked| asked.outcome).collect()
+    }
+
+    /// Asks until there is an outcome of each, or it is given up: nobody else may ask for it.
+    pub(crate) async fn ask_or_give_up(&mut self, requests: Vec<Request>) {
+        let gives_up = self.gives_up;
+        let _remembered = self.ask_until_heard(requests, gives_up).await;
+    }
+
+    async fn ask_until_heard(&mut self, requests: Vec<Request>, may_give_up: bool) -> Vec<Asked> {
         requests.iter().for_each(|request| self.oracle.asks(request));
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; requests.len()];
+        let begin = |request| Asked { request, outcome: None, perhaps: false, is_given_up: false };
+        let mut asked: Vec<Asked> = requests.into_iter().map(begin).collect();
         loop {
-            let mut frames: BTreeMap<u16, Vec<(usize, &Request)>> = BTreeMap::new();
-            let missing = requests.iter().enumerate().zip(&outcomes);
-            for (asked, _) in missing.filter(|(_, outcome)| outcome.is_none()) {
-                frames.entry(self.shard_of(asked.1)).or_default().push(asked);
+            let places = asked.iter().enumerate().filter(|(_, asked)| asked.is_open());
+            let open: Vec<(usize, &Request)> =
+                places.map(|(place, asked)| (place, &asked.request)).collect();
+            if open.is_empty() {
+                return asked;
             }
-            if frames.is_empty() {
-                return outcomes.into_iter().flatten().collect();
-            }
-            let attempts = frames.iter().map(|(shard, asked)| {
-                let records = asked.iter().map(|(_, request)| *request);
-                self.attempt(*shard, self.believed(*shard), records.collect())
-            });
-            let heard = join_all(attempts).await;
-            for ((shard, asked), heard) in frames.iter().zip(heard) {
-                for (place, outcome) in self.hear(*shard, asked, heard) {
-                    if let Some(known) = outcomes.get_mut(place) {
-                        *known = Some(outcome);
+            let words = if self.through.is_empty() {
+                self.ask_nodes(&open).await
+            } else {
+                self.ask_gateway(&open).await
+            };
+            for (place, word) in words {
+                let Some(asked) = asked.get_mut(place) else { continue };
+                match word {
+                    Word::Outcome(outcome) => asked.outcome = Some(outcome),
+                    Word::Perhaps => asked.perhaps = true,
+                    Word::NotDone if may_give_up && !asked.perhaps => {
+                        asked.is_given_up = self.chance.happens(GIVES_UP);
                     }
+                    Word::NotDone => {}
+                }
+                if asked.is_given_up {
+                    self.oracle.gives_up(&asked.request);
                 }
             }
-            if outcomes.iter().any(Option::is_none) {
+            if asked.iter().any(Asked::is_open) {
                 let pause = self.chance.time(10, 200);
                 simulated::sleep(pause).await;
             }
         }
+    }
+
+    /// Hands everything to one of its gateways, and waits for as long as it likes.
+    async fn ask_gateway(&mut self, open: &[(usize, &Request)]) -> Vec<(usize, Word)> {
+        let id = self.chance.pick(&self.through).unwrap_or(0);
+        let within = self.chance.time(WITHIN_MS_MIN, PATIENCE_MS.into());
+        let (there, back) = self.ways(id);
+        let requests = open.iter().map(|(_, request)| (*request).clone()).collect();
+        let gateways = &self.gateways;
+        let asking = async {
+            simulated::sleep(there?).await;
+            let replies = gateways.send(id, requests, within).await?;
+            simulated::sleep(back?).await;
+            Some(replies)
+        };
+        let replies = simulated::timeout(within.saturating_add(GRACE), asking).await.flatten();
+        let mut replies = replies.into_iter().flatten();
+        let word = |(place, request): &(usize, &Request)| {
+            let word = replies.next().map_or(Word::Perhaps, |reply| self.hear(request, reply));
+            (*place, word)
+        };
+        open.iter().map(word).collect()
+    }
+
+    /// Sends the requests of each shard in one frame to the node that it believes to lead.
+    async fn ask_nodes(&mut self, open: &[(usize, &Request)]) -> Vec<(usize, Word)> {
+        let mut frames: BTreeMap<u16, Vec<(usize, &Request)>> = BTreeMap::new();
+        for asked in open {
+            frames.entry(self.shard_of(asked.1)).or_default().push(*asked);
+        }
+        let attempts = frames.iter().map(|(shard, asked)| {
+            let records = asked.iter().map(|(_, request)| *request);
+            self.attempt(*shard, self.believed(*shard), records.collect())
+        });
+        let heard = join_all(attempts).await;
+        let mut words = Vec::new();
+        for ((shard, asked), heard) in frames.iter().zip(heard) {
+            words.extend(self.hear_all(*shard, asked, heard));
+        }
+        words
     }
 
     fn shard_of(&self, request: &Request) -> u16 {
@@ -105,58 +214,65 @@ impl Session {
         self.believes.get(&shard).copied().unwrap_or(1)
     }
 
-    /// Takes in what was said to a frame: the outcomes, by their places.
-    fn hear(
+    /// Takes in what was said to a frame, by the requests' places.
+    fn hear_all(
         &mut self,
         shard: u16,
         asked: &[(usize, &Request)],
         heard: Option<Heard>,
-    ) -> Vec<(usize, Outcome)> {
+    ) -> Vec<(usize, Word)> {
         let Some((replies, leader)) = heard else {
             self.doubt(shard, None);
-            return Vec::new();
+            return asked.iter().map(|(place, _)| (*place, Word::Perhaps)).collect();
         };
-        let mut known = Vec::new();
-        let mut is_led = true;
-        for ((place, request), reply) in asked.iter().zip(replies) {
-            match reply {
-                Reply::Answer(answer) => {
-                    self.oracle.heard(request, answer.outcome, answer.replayed);
-                    if let Ok(posted) = answer.outcome
-                        && is_ahead(&self.cluster, posted.at)
-                    {
-                        self.oracle.accuses(format!("A7: {posted:?}, and no clock is there yet"));
-                    }
-                    let outcome = if answer.outcome.is_ok() { "posted" } else { "rejected" };
-                    let (key, replayed) = (request.key.to_u128(), answer.replayed);
-                    let (trace, number) = (&self.cluster.plan.trace, self.number);
-                    trace.note(format_args!(
-                        "client {number}: {key:032x} {outcome} (replayed: {replayed})"
-                    ));
-                    known.push((*place, answer.outcome));
-                }
-                Reply::Failure(failure) => is_led &= self.takes_patience(failure),
-            }
-        }
+        let is_elsewhere =
+            |reply: &Reply| matches!(reply, Reply::Failure(Failure::NoLeader | Failure::Draining));
+        let is_led = !replies.iter().any(is_elsewhere);
+        let words = asked.iter().zip(replies);
+        let words =
+            words.map(|((place, request), reply)| (*place, self.hear(request, reply))).collect();
         if !is_led {
             self.doubt(shard, leader);
         }
-        known
+        words
     }
 
-    /// What a failure means: nobody knows, or it was not proposed; in any case it is to be asked again. Says whether the
-    /// same node may be asked.
-    fn takes_patience(&self, failure: Failure) -> bool {
-        match failure {
-            Failure::NoLeader | Failure::Draining => false,
-            Failure::DiskFull => {
-                self.oracle.heard_full();
-                true
+    /// Takes in what was said of a request.
+    fn hear(&self, request: &Request, reply: Reply) -> Word {
+        let (key, number) = (request.key.to_u128(), self.number);
+        let trace = &self.cluster.plan.trace;
+        let answer = match reply {
+            Reply::Answer(answer) => answer,
+            Reply::Failure(failure) => {
+                if !self.through.is_empty() {
+                    trace.note(format_args!("client {number}: {key:032x} {}", failure.code()));
+                }
+                self.take(failure);
+                return if failure.is_unknown() { Word::Perhaps } else { Word::NotDone };
             }
-            Failure::Overloaded
+        };
+        self.oracle.heard(request, answer.outcome, answer.replayed);
+        if let Ok(posted) = answer.outcome
+            && is_ahead(&self.cluster, posted.at)
+        {
+            self.oracle.accuses(format!("A7: {posted:?}, and no clock is there yet"));
+        }
+        let (outcome, replayed) =
+            (if answer.outcome.is_ok() { "posted" } else { "rejected" }, answer.replayed);
+        trace.note(format_args!("client {number}: {key:032x} {outcome} (replayed: {replayed})"));
+        Word::Outcome(answer.outcome)
+    }
+
+    /// A failure is to be borne, unless nothing that was done to the cluster explains it.
+    fn take(&self, failure: Failure) {
+        match failure {
+            Failure::DiskFull => self.oracle.heard_full(),
+            Failure::NoLeader
+            | Failure::Draining
+            | Failure::Overloaded
             | Failure::DeadlinePassed
             | Failure::OutcomeUnknown
-            | Failure::PeerBehind => true,
+            | Failure::PeerBehind => {}
             Failure::KeyFromFuture
             | Failure::Diverged
             | Failure::InvalidRecord
@@ -164,7 +280,6 @@ impl Session {
             | Failure::TablesStale
             | Failure::LevelTooLow => {
                 self.oracle.accuses(format!("a client was told {failure:?}"));
-                true
             }
         }
     }
@@ -213,7 +328,7 @@ impl Session {
         answer.flatten()
     }
 
-    /// How long a question takes to a node, and its answer back.
+    /// How long a question takes to a node or a gateway, and its answer back.
     fn ways(&self, node: u64) -> (Option<Duration>, Option<Duration>) {
         let sky = &self.cluster.sky;
         let there = sky.passage(NOBODY, node).copies.first().copied();

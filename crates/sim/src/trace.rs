@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use consensus::simulated;
+use runtime::simulated;
 use xxhash_rust::xxh3::Xxh3;
 
 /// A run's trace. Clones are the same one.

@@ -13,11 +13,11 @@ use ledger::Plant;
 
 /// Bugs, and a seed that catches each. When what seeds draw has changed it may be another's turn; then the first
 /// that catches it stands in the output.
-const CAUGHT: [(Plant, u64); 18] = [
+const CAUGHT: [(Plant, u64); 22] = [
     (Plant::SkipSync, 2),
     (Plant::AcknowledgeUnwritten, 2),
     (Plant::VoteUnwritten, 1),
-    (Plant::CutCorruptMiddle, 20),
+    (Plant::CutCorruptMiddle, 39),
     (Plant::TrustAnyDisk, 10),
     (Plant::DropOutcomes, 1),
     (Plant::ForgetRejections, 1),
@@ -32,6 +32,10 @@ const CAUGHT: [(Plant, u64); 18] = [
     (Plant::HoldOffByOne, 1),
     (Plant::DeadlineByTimer, 1),
     (Plant::WallClock, 1),
+    (Plant::RecallAfresh, 1),
+    (Plant::ForgetFlight, 2),
+    (Plant::AnswerInTurn, 1),
+    (Plant::ExpireFlight, 1),
 ];
 
 /// A bug that so many seeds do not notice is missed.

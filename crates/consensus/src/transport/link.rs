@@ -4,7 +4,7 @@
 //! its own rules; when a lane breaks, everybody who waits on it hears so at once. Nothing is sent twice here: whether a
 //! lost question may be repeated, only the asker knows.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -60,16 +60,16 @@ struct Connection {
     waiting: Arc<Waiting>,
 }
 
-/// Who waits for which answer; nobody can any more once the connection has ended.
+/// Who waits for which answer; nobody can any more once the connection has ended. Then all of them hear it, in their order.
 #[derive(Debug)]
-pub(super) struct Waiting(Mutex<Option<HashMap<u64, oneshot::Sender<Message>>>>);
+pub(super) struct Waiting(Mutex<Option<BTreeMap<u64, oneshot::Sender<Message>>>>);
 
 impl Waiting {
     fn new() -> Self {
-        Self(Mutex::new(Some(HashMap::new())))
+        Self(Mutex::new(Some(BTreeMap::new())))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<Message>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<BTreeMap<u64, oneshot::Sender<Message>>>> {
         // The map is changed by single calls: a panic elsewhere leaves nothing half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,7 +84,7 @@ impl Waiting {
 
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.lock().as_ref().map_or(0, HashMap::len)
+        self.lock().as_ref().map_or(0, BTreeMap::len)
     }
 
     fn leave(&self, request: u64) -> Option<oneshot::Sender<Message>> {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ::runtime::simulated::elapsed;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -21,7 +22,6 @@ use super::{Lane, Link, Message, QUEUE_MESSAGES_MAX};
 use crate::desk::{Asker, Desk};
 use crate::roster::{Roster, TurnedAway};
 use crate::runtime;
-use crate::simulated::elapsed;
 
 /// How long a greeting may take.
 const GREETING_MAX: Duration = Duration::from_secs(2);

@@ -50,7 +50,7 @@ impl DirectoryDoors {
     }
 
     /// What was decided is decided, even when it cannot be seen here yet.
-    async fn see(&self, deadline: tokio::time::Instant) {
+    async fn see(&self, deadline: runtime::Instant) {
         if let Err(why) = self.follower.look(deadline).await {
             tracing::warn!(%why, "a change was made, but could not be read yet");
         }
@@ -137,7 +137,7 @@ impl Directory for DirectoryDoors {
         };
         let mut account = known(&grant, &self.follower);
         if account.is_err() {
-            let now = tokio::time::Instant::now();
+            let now = runtime::Instant::now();
             let soon = now.checked_add(super::LOOK_MAX).unwrap_or(now);
             self.see(soon).await;
             account = known(&grant, &self.follower);

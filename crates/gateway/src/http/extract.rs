@@ -8,8 +8,8 @@ use actix_web::web::{BytesMut, Data, Query};
 use actix_web::{FromRequest, HttpRequest};
 use futures::future::{LocalBoxFuture, Ready, ready};
 use futures::{FutureExt, StreamExt};
+use runtime::{Instant, timeout_at};
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
 use wire::convert::Refusal;
 use wire::{Failure, status};
 

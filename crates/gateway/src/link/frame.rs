@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ledger::Request;
 use ledger::batch::{BatchError, put_record};
-use tokio::time::Instant;
+use ledger::{Plant, Request};
+use runtime::Instant;
 use wire::limits::{FRAME_BYTES_MAX, FRAME_REQUESTS_MAX};
 use wire::{Failure, Reply};
 
@@ -220,9 +220,30 @@ impl Frame {
 
     /// It went out, and its stream broke: nobody knows what became of it.
     pub(super) fn lose(&mut self) {
+        #[cfg(planted)]
+        if Plant::RecallAfresh.is_on() {
+            self.take_new_keys();
+        }
+        if Plant::ForgetFlight.is_on() {
+            return;
+        }
         for entry in &mut self.entries {
             entry.perhaps_proposed = true;
         }
+    }
+
+    /// Encodes every record again under a key of its own.
+    #[cfg(planted)]
+    fn take_new_keys(&mut self) {
+        let mut records = Vec::with_capacity(self.records.len());
+        for (record, entry) in ledger::batch::records(&self.records).zip(&mut self.entries) {
+            let record = record.expect("it was written here");
+            let mut request = ledger::batch::get_record(record, 0).expect("it was written here");
+            request.key = ledger::Key::from_digest((!request.key.to_u128()).to_be_bytes());
+            put_record(&request, &mut records).expect("it is no longer than it was");
+            entry.end = records.len();
+        }
+        self.records = records.into();
     }
 
     /// Tells those whose deadline has come what is known: `otherwise`, of what was never sent; of what is in flight,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ledger::{BatchError, Request};
-use tokio::time::Instant;
+use runtime::Instant;
 use wire::Failure;
 
 use super::Suspicion;

@@ -5,17 +5,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use runtime::{random_between, sleep, timeout};
 use wire::proto::cluster::read_reply::Answer;
 use wire::proto::cluster::read_request::Question;
-use wire::proto::cluster::shard_client::ShardClient;
-use wire::proto::cluster::{Frame, FrameAnswer, Leader, ReadRequest, StatusQuestion};
+use wire::proto::cluster::{Leader, ReadRequest, StatusQuestion};
 use wire::status;
 
-use crate::nodes::Nodes;
+use crate::dial::{Dial, Wire};
 
 /// How long a node may take to say how it does.
 const STATUS_MAX: Duration = Duration::from_millis(500);
@@ -34,31 +30,20 @@ pub(crate) fn pause(failed: u32) -> Duration {
     let Some(doublings) = failed.checked_sub(1) else { return Duration::ZERO };
     let most = PAUSE_MS_FIRST.checked_shl(doublings.min(16)).unwrap_or(PAUSE_MS_MAX);
     let most = most.min(PAUSE_MS_MAX);
-    Duration::from_millis(rand::random_range(most / 2..=most))
-}
-
-/// A stream to a node that said, or was said, to lead.
-#[derive(Debug)]
-pub(super) struct Wire {
-    /// The node.
-    pub(super) node: u64,
-    /// Frames out.
-    pub(super) frames: mpsc::Sender<Frame>,
-    /// Answers in.
-    pub(super) answers: Streaming<FrameAnswer>,
+    random_between(Duration::from_millis(most / 2)..=Duration::from_millis(most))
 }
 
 /// How a link finds its leader.
 #[derive(Debug)]
 pub(crate) struct Search {
-    nodes: Arc<Nodes>,
+    dial: Arc<dyn Dial>,
     shard: u32,
     frames_in_flight: usize,
 }
 
 impl Search {
-    pub(crate) fn new(nodes: Arc<Nodes>, shard: u16, frames_in_flight: usize) -> Self {
-        Self { nodes, shard: shard.into(), frames_in_flight }
+    pub(crate) fn new(dial: Arc<dyn Dial>, shard: u16, frames_in_flight: usize) -> Self {
+        Self { dial, shard: shard.into(), frames_in_flight }
     }
 
     /// After a pause, follows a hint, or asks every replica at once who leads. `None` when nobody does, for now.
@@ -67,7 +52,7 @@ impl Search {
             sleep(pause).await;
         }
         if let Some(named) = hint {
-            self.nodes.learn(&named);
+            self.dial.learn(&named);
             return self.open(named.node_id).await;
         }
         let leader = self.ask_all().await?;
@@ -77,7 +62,7 @@ impl Search {
     /// The first node that says it leads; or whom a node names that is none of those we knew. Replicas move between nodes,
     /// so everybody who was ever named is asked: who keeps nothing of the shard says so at once.
     async fn ask_all(&self) -> Option<u64> {
-        let known = self.nodes.ids();
+        let known = self.dial.ids();
         let mut asked: FuturesUnordered<_> = known.iter().map(|node| self.ask(*node)).collect();
         let mut stranger = None;
         while let Some(said) = asked.next().await {
@@ -90,25 +75,23 @@ impl Search {
             }
         }
         let stranger = stranger?;
-        self.nodes.learn(&stranger);
+        self.dial.learn(&stranger);
         Some(stranger.node_id)
     }
 
     async fn ask(&self, node: u64) -> Option<Said> {
-        let channel = self.nodes.channel(node)?;
         let question = ReadRequest {
             shard: self.shard,
             stale_ok: true,
             timeout_ms: u32::try_from(STATUS_MAX.as_millis()).expect("half a second"),
             question: Some(Question::Status(StatusQuestion {})),
         };
-        let mut client = ShardClient::new(channel);
-        let reply = match timeout(STATUS_MAX, client.read(question)).await.ok()? {
+        let reply = match timeout(STATUS_MAX, self.dial.ask(node, question)).await.ok()? {
             Ok(reply) => reply,
             // It keeps nothing of the shard, and may know who does.
             Err(status) => return status::Said::read(&status).leader().map(Said::Names),
         };
-        match reply.into_inner().answer? {
+        match reply.answer? {
             Answer::Status(status) if status.leads => Some(Said::Leads(node)),
             Answer::Status(status) => status.leader.map(Said::Names),
             Answer::Account(_)
@@ -122,11 +105,7 @@ impl Search {
     }
 
     async fn open(&self, node: u64) -> Option<Wire> {
-        let mut client = ShardClient::new(self.nodes.channel(node)?);
-        let (frames, outgoing) = mpsc::channel(self.frames_in_flight);
-        let opened = client.session(ReceiverStream::new(outgoing));
-        let answers = timeout(OPEN_MAX, opened).await.ok()?.ok()?.into_inner();
-        Some(Wire { node, frames, answers })
+        timeout(OPEN_MAX, self.dial.open(node, self.frames_in_flight)).await.ok()?
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use consensus::simulated;
+use runtime::simulated;
 
 use super::Nemesis;
 use crate::faults::Fault;

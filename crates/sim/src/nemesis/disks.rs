@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use consensus::log::Options;
 use consensus::log::sim_disk::Operation;
-use consensus::{OpenError, Replica, StopReason, simulated};
+use consensus::{OpenError, Replica, StopReason};
+use runtime::simulated;
 use tokio::sync::OwnedMutexGuard;
 
 use super::Nemesis;

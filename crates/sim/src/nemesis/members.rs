@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus::{Change, simulated};
+use consensus::Change;
+use runtime::simulated;
 
 use super::Nemesis;
 use crate::faults::Fault;

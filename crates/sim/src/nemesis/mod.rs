@@ -7,6 +7,7 @@
 mod clocks;
 mod disks;
 mod ends;
+mod gateways;
 mod members;
 mod network;
 mod nodes;
@@ -14,14 +15,15 @@ mod nodes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus::simulated;
 use futures::future::join;
+use runtime::simulated;
 use tokio::sync::Mutex;
 
 use crate::chance::Chance;
 use crate::cluster::Cluster;
 use crate::draw::Draw;
 use crate::faults::{Bites, Fault};
+use crate::gateways::Gateways;
 use crate::operator::Operator;
 use crate::oracle::Oracle;
 
@@ -30,6 +32,7 @@ use crate::oracle::Oracle;
 pub(crate) struct Nemesis {
     chance: Chance,
     cluster: Cluster,
+    gateways: Gateways,
     oracle: Oracle,
     operator: Operator,
     bites: Bites,
@@ -41,12 +44,12 @@ impl Nemesis {
     /// One of a run.
     pub(crate) fn new(
         seed: u64,
-        (cluster, oracle): (Cluster, Oracle),
+        (cluster, gateways, oracle): (Cluster, Gateways, Oracle),
         operator: Operator,
         bites: Bites,
     ) -> Self {
         let (chance, peace) = (Chance::of(seed, "nemesis"), Arc::default());
-        Self { chance, cluster, oracle, operator, bites, peace }
+        Self { chance, cluster, gateways, oracle, operator, bites, peace }
     }
 
     /// Does harm until a time has passed; then everything is well again.
@@ -103,6 +106,8 @@ impl Nemesis {
             Fault::Move => self.move_replica(),
             Fault::Leave => self.leave(),
             Fault::Lead => self.hand_over().await,
+            Fault::GatewayKill => self.kill_gateway().await,
+            Fault::GatewayPause => self.pause_gateway().await,
             // It began with the run; the others are the network's.
             Fault::Drift
             | Fault::CutOff
@@ -110,7 +115,8 @@ impl Nemesis {
             | Fault::OneWay
             | Fault::Storm
             | Fault::Break
-            | Fault::SlowDisk => {}
+            | Fault::SlowDisk
+            | Fault::GatewayCut => {}
         }
     }
 
@@ -120,6 +126,7 @@ impl Nemesis {
         for id in self.cluster.ids() {
             self.start(id).await;
         }
+        self.mend_gateways().await;
         self.cluster.plan.trace.note(format_args!("all is well"));
     }
 

@@ -1,6 +1,6 @@
 //! Harm that comes over the network, and disks that are slow.
 
-use consensus::simulated;
+use runtime::simulated;
 
 use super::Nemesis;
 use crate::faults::Fault;
@@ -15,6 +15,7 @@ impl Nemesis {
             Fault::Storm => self.storm().await,
             Fault::Break => self.break_lanes(),
             Fault::SlowDisk => self.slow_down().await,
+            Fault::GatewayCut => self.cut_gateway().await,
             // These are the machines'.
             Fault::Kill
             | Fault::Power
@@ -34,7 +35,9 @@ impl Nemesis {
             | Fault::Join
             | Fault::Move
             | Fault::Leave
-            | Fault::Lead => {}
+            | Fault::Lead
+            | Fault::GatewayKill
+            | Fault::GatewayPause => {}
         }
     }
 
@@ -84,7 +87,7 @@ impl Nemesis {
     }
 
     /// Waits, and lets everything go again. It has bitten when lanes broke, or something was to go where nothing went.
-    async fn until_over(&mut self, fault: Fault, has_broken: bool) {
+    pub(super) async fn until_over(&mut self, fault: Fault, has_broken: bool) {
         let before = self.cluster.sky.bites().cut;
         let long = self.chance.time(400, 2_800);
         simulated::sleep(long).await;
@@ -120,6 +123,7 @@ impl Nemesis {
     fn break_lanes(&mut self) {
         let id = self.victim();
         let broken = self.cluster.plan.network.break_lanes(|from, to| from == id || to == id);
+        let broken = broken.saturating_add(self.cluster.wires.break_all(|_, node| node == id));
         self.note(format_args!("{broken} lanes of node {id} break"));
         if broken > 0 {
             self.bites.bit(Fault::Break);

@@ -1,6 +1,6 @@
 //! Processes that die or stand still, and power that goes.
 
-use consensus::simulated;
+use runtime::simulated;
 
 use super::Nemesis;
 use crate::faults::Fault;
