@@ -16,7 +16,7 @@ use crate::hosts::process::Process;
 const REFUSED: &str = "disk_full";
 
 /// What the system says.
-const FULL: &str = "No space left";
+const FULL: &[&str] = &["No space left"];
 
 impl Nemesis<'_> {
     /// So many bytes are left on these nodes' disks, which is too few, until it has bitten and the time is over.

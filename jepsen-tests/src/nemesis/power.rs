@@ -19,8 +19,12 @@ pub(super) const NOTICE_MAX: Duration = Duration::from_secs(30);
 /// How a node ends whose disk fails.
 const STOPPED: &str = "exit status: 70";
 
-/// What the system says of a disk that fails.
-const FAILED: &str = "Input/output error";
+/// How a node begins its last words.
+const LAST_WORDS: &str = "the node stops";
+
+/// What the system says of a disk that fails: what cannot be written; or, when the file system has noticed before the node
+/// did, that it takes nothing any more.
+const FAILED: &[&str] = &["Input/output error", "Read-only file system"];
 
 impl Nemesis<'_> {
     /// Something happens to disks.
@@ -110,14 +114,16 @@ impl Nemesis<'_> {
     pub(super) async fn stopped_by(
         &self,
         node: u64,
-        (said, error): (usize, &str),
+        (said, errors): (usize, &[&str]),
     ) -> anyhow::Result<Option<Bite>> {
         let role = Role::Node(node);
         let Some(how) = self.until_stopped(role, NOTICE_MAX).await? else { return Ok(None) };
         let said = self.cluster.process(role, |process| process.said_since(said))?;
-        let reason = said.lines().rfind(|line| line.contains(error)).unwrap_or("no reason");
-        let evidence = vec![format!("{role}: it stopped, {how}: {}", reason.trim())];
-        let bit = how == STOPPED && reason.contains(error);
+        let is_named = |line: &&str| errors.iter().any(|error| line.contains(error));
+        let reason = said.lines().rfind(|line| line.contains(LAST_WORDS) && is_named(line));
+        let words = reason.unwrap_or("no reason").trim();
+        let evidence = vec![format!("{role}: it stopped, {how}: {words}")];
+        let bit = how == STOPPED && reason.is_some();
         Ok(Some(Bite { targets: vec![role.to_string()], bit, evidence }))
     }
 }
