@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus::{Replica, StopReason, simulated};
+use consensus::{Replica, StopReason};
+use runtime::simulated;
 
 use super::Nemesis;
 use super::disks::{Fate, LOG};
