@@ -152,8 +152,9 @@ fn checkpoints(cluster: &Cluster) -> u64 {
 
 #[test]
 fn no_power_cut_takes_what_was_acknowledged_and_none_keeps_a_node_from_starting() {
-    let Some((_dir, disk)) = disk(900) else { return };
     let rounds = number("PAYCORE_POWER_CUTS").unwrap_or(10);
+    // What each round's load makes stays.
+    let Some((_dir, disk)) = disk(700 + 10 * rounds) else { return };
     let mut dice = Dice(number("PAYCORE_SEED").unwrap_or(0xc0_ffee));
     let mut cluster =
         Cluster::start_prepared("dev-3.toml", OFTEN, |home| disk.give(home, &[1, 2, 3]));

@@ -132,8 +132,10 @@ fn whatever_rots_is_found_named_and_made_whole() {
         let kept = cluster.home.path().join("kept");
         copy(&data, &kept);
         let place = strike(&data, (*which, *damage), &old, &mut dice);
+        // What an earlier life has said says nothing of this one.
+        let from = cluster.log_of(&format!("n{victim}")).len();
         cluster.start_node(victim);
-        let ended = settle(&mut cluster, (victim, *expected), (&data, &kept), &place);
+        let ended = settle(&mut cluster, (victim, *expected, from), (&data, &kept), &place);
         cluster.end_load(load, &format!("load-{number}"));
         cluster.settled();
         std::fs::remove_dir_all(&kept).unwrap();
@@ -143,15 +145,14 @@ fn whatever_rots_is_found_named_and_made_whole() {
     eprintln!("{} damaged: {ends:?}; 0 lost, 0 differ", rounds.len());
 }
 
-/// Waits for what is to become of the node, and leaves it running. Says what did.
+/// Waits for what is to become of the node, whose log of this life begins at `from`, and leaves it running. Says what did.
 fn settle(
     cluster: &mut Cluster,
-    (victim, expected): (u64, Ends),
+    (victim, expected, from): (u64, Ends, usize),
     (data, kept): (&Path, &Path),
     place: &str,
 ) -> &'static str {
     let name = format!("n{victim}");
-    let from = cluster.log_of(&name).rfind("log opened").unwrap_or(0);
     let file = place.split('+').next().unwrap().rsplit('/').next().unwrap().to_owned();
     match expected {
         Ends::Refused => {
@@ -393,22 +394,23 @@ fn what_rots_while_a_node_runs_is_found_by_the_scrubber() {
         grow(&cluster, victim, which);
         let passes = cluster.settled();
         let data = cluster.data(victim);
-        let kept = cluster.home.path().join(format!("kept-{victim}"));
-        copy(&data, &kept);
         let place = if which == Which::BothGenerations {
             // The older one: nothing but the scrubber would ever look at it.
             let (file, live) = file_of(&generations(&data.join("shard-00"))[0], &mut dice);
             flip(&file, live.start + dice.below(live.end - live.start));
             format!("{}+0", file.display())
         } else {
-            strike(&data, (which, Damage::Flip), &kept, &mut dice)
+            strike(&data, (which, Damage::Flip), &data, &mut dice)
         };
         let code = cluster.end_of(victim).code();
         let said = cluster.log_of(&format!("n{victim}"));
         let file = place.split('+').next().unwrap().rsplit('/').next().unwrap();
         assert!(code == Some(70) && said.contains(file), "{place}: {code:?}: {said}");
         if which == Which::OldSegment {
-            restore(&mut cluster, victim, (&data, &kept));
+            // Only what was damaged is put back: an older copy of the whole is found out as one.
+            let (file, at) = place.split_once('+').unwrap();
+            flip(Path::new(file), at.parse().unwrap());
+            cluster.start_node(victim);
         } else {
             let bad = entries(&data.join("shard-00"), "bad");
             assert_eq!(entries(&bad[0], "").len(), 1, "{place}: it is kept for study");
