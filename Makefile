@@ -2,7 +2,8 @@
 
 # A simulated cluster is all computation: optimised, a seed takes a ninth of the time.
 SIM_PROFILE = --config profile.dev.package.consensus.opt-level=2 --config profile.dev.package.ledger.opt-level=2 \
-	--config profile.dev.package.shard.opt-level=1 --config profile.dev.package.sim.opt-level=1
+	--config profile.dev.package.shard.opt-level=1 --config profile.dev.package.gateway.opt-level=1 \
+	--config profile.dev.package.sim.opt-level=1
 
 # Changes nothing; of what CI runs, that which takes minutes.
 verify: seeds
@@ -73,6 +74,6 @@ sim:
 	target/debug/sim $(if $(SEED),--seed $(SEED) --print,$(if $(FOR),--for $(FOR) $(if $(AT_LEAST),--at-least $(AT_LEAST)),--seeds $(SEEDS)) $(if $(OUT),--out $(OUT)))
 
 # Real processes under faults, from outside: everything, for hours. `jepsen short` is CI's two minutes.
-jepsen:
+jepsen: planted
 	cargo build --release --workspace --bin paycore --bin jepsen
-	target/release/jepsen matrix --out runs/jepsen
+	target/release/jepsen matrix --planted target/planted/paycore --out runs/jepsen
