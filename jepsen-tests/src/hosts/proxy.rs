@@ -95,7 +95,8 @@ impl Shared {
         from: SocketAddr,
         (node, behind): (Role, SocketAddr),
     ) {
-        let who = self.who(from.port());
+        let door = caller.local_addr().map_or(0, |door| door.port());
+        let who = self.who((from.port(), door));
         if let Some(who) = who {
             // Whoever begins while he is cut off waits like everybody else.
             self.until_whole((who, node), 0).await;
@@ -147,9 +148,9 @@ impl Shared {
         let _ = cuts.wait_for(|cuts| !cuts.contains(&way)).await;
     }
 
-    /// Whose socket has this port.
-    fn who(&self, port: u16) -> Option<Role> {
-        let inode = inode(&std::fs::read_to_string("/proc/net/tcp").ok()?, port)?;
+    /// Whose socket goes from one of these ports to the other.
+    fn who(&self, ports: (u16, u16)) -> Option<Role> {
+        let inode = inode(&std::fs::read_to_string("/proc/net/tcp").ok()?, ports)?;
         let socket = format!("socket:[{inode}]");
         let pids = self.pids().clone();
         let has = |pid: &u32| {
@@ -169,13 +170,15 @@ impl Shared {
     }
 }
 
-/// The inode of the socket with a local port, from what `/proc/net/tcp` says.
-fn inode(table: &str, port: u16) -> Option<u64> {
-    let local = format!(":{port:04X}");
-    let line = table.lines().find(|line| {
-        line.split_whitespace().nth(1).is_some_and(|address| address.ends_with(&local))
-    })?;
-    line.split_whitespace().nth(9)?.parse().ok().filter(|inode| *inode != 0)
+/// The inode of the socket with these ports, its own and the other one's, from what `/proc/net/tcp` says. Another one to
+/// somebody else may have the same port of its own, and one that has ended has no inode any more.
+fn inode(table: &str, (local, remote): (u16, u16)) -> Option<u64> {
+    let (local, remote) = (format!(":{local:04X}"), format!(":{remote:04X}"));
+    table.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let ends = words.next()?.ends_with(&local) && words.next()?.ends_with(&remote);
+        words.nth(6).filter(|_| ends)?.parse().ok().filter(|inode| *inode != 0)
+    })
 }
 
 #[cfg(test)]
@@ -187,8 +190,11 @@ mod tests {
     #[test]
     fn a_socket_is_found_in_the_kernels_table() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
-                     0: 0100007F:1F90 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4711 1 x\n";
-        assert_eq!((inode(table, 0x1F90), inode(table, 0x9C40)), (Some(4_711), None));
+                     0: 0100007F:1F90 0100007F:9C41 01 00000000:00000000 00:00000000 00000000     0        0 4710 1 x\n   \
+                     1: 0100007F:1F90 0100007F:9C40 06 00000000:00000000 00:00000000 00000000     0        0 0 1 x\n   \
+                     2: 0100007F:1F90 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4711 1 x\n";
+        assert_eq!(inode(table, (0x1F90, 0x9C40)), Some(4_711));
+        assert_eq!(inode(table, (0x9C40, 0x1F90)), None);
     }
 
     /// What one says to the other passes, is held back while they are cut, in that direction alone, and arrives after.
@@ -210,9 +216,12 @@ mod tests {
         caller.write_all(b"b").await.unwrap();
         callee.write_all(b"c").await.unwrap();
         assert_eq!((caller.read(&mut byte).await.unwrap(), byte), (1, *b"c"));
-        while proxies.held(other) == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let held = async {
+            while proxies.held(other) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), held).await.unwrap();
         proxies.heal(other);
         assert_eq!((callee.read(&mut byte).await.unwrap(), byte), (1, *b"b"));
     }
