@@ -121,7 +121,8 @@ fn whatever_rots_is_found_named_and_made_whole() {
     grow_until(&cluster, "first", |at| at.purged_index > 0);
     copy(&cluster.data(1).join("shard-00"), &old);
     let mut ends: BTreeMap<String, u32> = BTreeMap::new();
-    for (number, (which, damage, expected)) in rounds.iter().enumerate() {
+    let mut left: std::collections::VecDeque<_> = rounds.iter().enumerate().collect();
+    while let Some((number, (which, damage, expected))) = left.pop_front() {
         let victim = 1 + dice.below(3);
         grow(&cluster, victim, *which);
         let load = cluster.begin_load("--count 1500", &format!("load-{number}"));
@@ -140,10 +141,17 @@ fn whatever_rots_is_found_named_and_made_whole() {
         cluster.settled();
         std::fs::remove_dir_all(&kept).unwrap();
         eprintln!("{number}: {damage:?} of {which:?} at {place}, node {victim}: {ended}");
-        *ends.entry(ended.to_owned()).or_default() += 1;
+        if ended == NOTHING_LIVE {
+            left.push_front((number, &rounds[number]));
+        } else {
+            *ends.entry(ended.to_owned()).or_default() += 1;
+        }
     }
     eprintln!("{} damaged: {ends:?}; 0 lost, 0 differ", rounds.len());
 }
+
+/// What was damaged was of no use to anybody: the process had died before it named a file, and its next life removes it.
+const NOTHING_LIVE: &str = "nothing live was in it, once more";
 
 /// Waits for what is to become of the node, whose log of this life begins at `from`, and leaves it running. Says what did.
 fn settle(
@@ -180,7 +188,7 @@ fn settle(
             "lost writes, found by its peers"
         }
         Ends::FellBack | Ends::Rebuilt => {
-            let mut stopped = false;
+            let (mut stopped, mut live) = (false, true);
             until("the node has its state again", || {
                 if let Some((ended, status)) = cluster.ended() {
                     let said = cluster.log_of(&name);
@@ -196,10 +204,18 @@ fn settle(
                 let there = is_back(victim)?;
                 // A bad block of a volume is found when it is read: by the scrubber, soon after the start.
                 let said = cluster.log_of(&name)[from..].to_owned();
+                let path = Path::new(place.rsplit_once('+').unwrap().0);
+                if there > 0 && path.is_absolute() && !path.exists() && !said.contains(&file) {
+                    live = false;
+                    return Some(());
+                }
                 let is_whole =
                     said.contains("the state is here again") || said.contains("a bad checkpoint");
                 (there > 0 && is_whole && said.contains(&file)).then_some(())
             });
+            if !live {
+                return NOTHING_LIVE;
+            }
             let said = cluster.log_of(&name)[from..].to_owned();
             let fell_back = said.contains("a bad checkpoint");
             assert!(expected == Ends::Rebuilt || fell_back, "{place}: {said}");

@@ -203,8 +203,6 @@ struct UnderWay {
     asked: Asked,
     /// The leader's term.
     term: u64,
-    /// Its last entry; nothing, when it has none.
-    last: Option<LogId>,
 }
 
 impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Session<S> {
@@ -223,11 +221,10 @@ impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Session<S> {
         question.acked = self.network.acked(term);
         let until = runtime::instant_in(APPEND_TIMEOUT);
         let asked = self.network.link.ask(self.network.lane, question).await?;
-        let last = request.entries.last().map(|entry| entry.log_id);
         if self.under_way.is_empty() {
             self.oldest_until = until;
         }
-        self.under_way.push_back(UnderWay { bytes, asked, term, last });
+        self.under_way.push_back(UnderWay { bytes, asked, term });
         self.bytes_under_way = self.bytes_under_way.saturating_add(bytes);
         Ok(())
     }
@@ -262,11 +259,9 @@ impl<S: Stream<Item = AppendEntriesRequest> + Unpin> Session<S> {
         let bytes = oldest.as_ref().map_or(0, |oldest| oldest.bytes);
         self.bytes_under_way = self.bytes_under_way.saturating_sub(bytes);
         let answer = answer.map_err(rpc_error).and_then(|answer| read_answer(&answer))?;
-        let last = oldest.and_then(|oldest| Some((oldest.term, oldest.last?)));
-        if let (Some((term, last)), Ok(Some(matched))) = (last, &answer)
-            && *matched == last
-        {
-            self.network.note_acked(term, last);
+        // A question without entries counts too: it may be the one that tells of entries whose own answer was lost.
+        if let (Some(UnderWay { term, .. }), Ok(Some(matched))) = (oldest, &answer) {
+            self.network.note_acked(term, *matched);
         }
         Ok(answer)
     }

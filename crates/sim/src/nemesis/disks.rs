@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use consensus::log::Options;
 use consensus::log::sim_disk::Operation;
-use consensus::{OpenError, Replica, StopReason};
+use consensus::{OpenError, StopReason};
 use runtime::simulated;
 use tokio::sync::OwnedMutexGuard;
 
@@ -217,9 +217,10 @@ impl Nemesis {
         };
         let long = self.chance.time(300, 1_200);
         simulated::sleep(long).await;
-        let Some(after) = self.last_entries(id) else { return };
         simulated::sleep(PEACE_MIN).await;
-        // What it had then, it has acknowledged by now. Of a group whose log is empty, all is in a checkpoint.
+        // What a leader has counted then, others know by now. Of a group whose log is empty, all is in a checkpoint.
+        let after = self.counted(id);
+        simulated::sleep(PEACE_MIN).await;
         if !after.iter().any(|(group, last)| before.get(group).is_some_and(|was| was < last)) {
             return;
         }
@@ -308,13 +309,15 @@ impl Nemesis {
             && self.cluster.plan.shards.groups().all(is_led)
     }
 
-    /// The last entry that a node has of each group.
-    fn last_entries(&self, id: u64) -> Option<BTreeMap<u32, u64>> {
-        let replicas = self.cluster.host(id)?.node.replicas();
-        let last = |replica: &Arc<Replica>| {
-            (replica.shard().into(), replica.status().last_log.unwrap_or(0))
+    /// The last entry of each group that its leader counts a node for: until it hears so, nobody relies on more.
+    fn counted(&self, id: u64) -> BTreeMap<u32, u64> {
+        let of = |shard: u16| {
+            let (_, leader) = self.cluster.leader(shard)?;
+            let matched = leader.status().matched;
+            let (_, counted) = *matched.iter().find(|(node, _)| *node == id)?;
+            Some((shard.into(), counted?))
         };
-        Some(replicas.iter().map(last).collect())
+        self.cluster.plan.shards.groups().filter_map(of).collect()
     }
 
     /// Starts a node on a harmed disk, once every group that it kept has a leader again, and sees what becomes of it.

@@ -125,3 +125,22 @@ async fn what_is_on_the_disks_is_said_with_the_next_request() {
     let by = vec![(2, log_id(4, 10)), (1, log_id(4, 10))];
     assert_eq!(said, Some(Acked { term: 4, by }));
 }
+
+/// The answer to entries may be lost; then a question without any hears that they are there, and the leader counts it.
+#[tokio::test]
+async fn what_a_follower_says_to_a_question_without_entries_is_remembered_too() {
+    let mut way = Way::new();
+    let (requests, input) = mpsc::channel(8);
+    let mut network = way.network();
+    let input = tokio_stream::wrappers::ReceiverStream::new(input);
+    let option = RPCOption::new(Duration::from_millis(200));
+    let mut answers = network.stream_append(input, option).await.unwrap();
+    requests.send(AppendEntriesRequest { entries: Vec::new(), ..request(11) }).await.unwrap();
+    let (answer, ()) = tokio::join!(async { answers.next().await }, async {
+        let (number, _) = way.said().await;
+        let matched = codec::encode(&AppendAnswer::Matched(Some(log_id(4, 10))));
+        way.waiting.resolve(Message::answer(0, number, Ok(matched)));
+    });
+    assert!(matches!(answer, Some(Ok(Ok(_)))));
+    assert_eq!(way.peers.witness.acked_to(0, 4), [(2, log_id(4, 10))]);
+}
