@@ -64,7 +64,7 @@ def middle(values, scale=1.0):
 
 def row_lines(row, names):
     """A row of the report for each side."""
-    for who, side in row["digest"].items():
+    for index, (who, side) in enumerate(row["digest"].items()):
         latency = " / ".join(middle(side["latency_us"][at], 1e-3) for at in ("p50", "p99", "p999"))
         cpu = ", ".join(
             f"{name} {middle(value)}" for name, value in side["cpu_us"].items() if name != "all" and len(side["cpu_us"]) > 2
@@ -76,7 +76,7 @@ def row_lines(row, names):
         else:
             times = f"{row['ratios'][who]['per_s']:.2f} ×" if who in row["ratios"] else "–"
         total = middle(side["cpu_us"]["all"])
-        yield (f"| {row['title'] if who == 'ours' or 'ours' not in row['digest'] else ''} | {names.get(who, who)} "
+        yield (f"| {'' if index else row['title']} | {names.get(who, who)} "
                f"| {three(side['per_s'])} | {times} | {total}{f' ({cpu})' if cpu else ''} "
                f"| {middle(side['written'])} | {latency} |")
 
