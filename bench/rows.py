@@ -73,7 +73,9 @@ ROWS = [
 def _series(group, title, values, arguments, base):
     for value, words in values:
         name = f"{group}-{words}"
-        row = {"name": name, "group": group, "x": value, "title": title.format(words), "ours": arguments(str(value)),
+        one = value == 1 and title.endswith("{} " + group)
+        words_of_title = title.format(words).removesuffix("s" if one else "")
+        row = {"name": name, "group": group, "x": value, "title": words_of_title, "ours": arguments(str(value)),
                "peers": {}}
         ROWS.append(row | ({"base": f"{group}-{base}"} if words != base else {}))
 

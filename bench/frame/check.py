@@ -131,8 +131,8 @@ class Tables(unittest.TestCase):
         result = {"environment": about, "rounds": 3, "seconds": 10.0, "names": self.names, "rows": self.rows}
         text = table.markdown(result)
         self.assertIn("| first | **ours** | 100 / 200 / 300 |  | 2 (a 1, b 1) | 250 | 1 / 2 / – |", text)
-        self.assertIn("|  | Redis | 50 / 50 / 50 | 4.00 × | 4 (a 2, b 2) | 250 | – / 2 / – |", text)
-        self.assertIn("5.00 × one", text)
+        self.assertIn("|  | Redis | 50 / 50 / 50 | 4.00 ×, CPU 0.50 × | 4 (a 2, b 2) | 250 | – / 2 / – |", text)
+        self.assertIn("5.00 × one, CPU 1.00 ×", text)
         self.assertEqual(text.count("theirs alone"), 1)
         self.assertIn("- one: etcd: not there", text)
         self.assertIn("The machine was busy", text)

@@ -62,6 +62,14 @@ def middle(values, scale=1.0):
     return "–" if values is None else number(values["median"] * scale)
 
 
+def held_against(held, what=""):
+    """A ratio in words: transfers a second, then the CPU of each."""
+    if not held:
+        return ""
+    cpu = "" if held["cpu"] is None else f", CPU {held['cpu']:.2f} ×"
+    return f"{held['per_s']:.2f} ×{what}{cpu}"
+
+
 def row_lines(row, names):
     """A row of the report for each side."""
     for index, (who, side) in enumerate(row["digest"].items()):
@@ -69,12 +77,7 @@ def row_lines(row, names):
         cpu = ", ".join(
             f"{name} {middle(value)}" for name, value in side["cpu_us"].items() if name != "all" and len(side["cpu_us"]) > 2
         )
-        if who == "ours":
-            times, held = "", row["to_base"]
-            if held:
-                times = f"{held['per_s']:.2f} × {row['base']}"
-        else:
-            times = f"{row['ratios'][who]['per_s']:.2f} ×" if who in row["ratios"] else "–"
+        times = held_against(row["to_base"], f" {row.get('base')}") if who == "ours" else held_against(row["ratios"].get(who))
         total = middle(side["cpu_us"]["all"])
         yield (f"| {'' if index else row['title']} | {names.get(who, who)} "
                f"| {three(side['per_s'])} | {times} | {total}{f' ({cpu})' if cpu else ''} "
@@ -91,7 +94,8 @@ def markdown(result):
         f"{about['file_system']}. Load average at the beginning: {about['load_average']}. "
         f"{result['rounds']} rounds of {result['seconds']:g} s each, in turn. Every commit is synced.",
         "",
-        "The ratio is ours to the peer's by their medians (more is better), or to another row of ours. CPU is user and system "
+        "The ratio is ours to the peer's by their medians, or to another row of ours: transfers a second (more is better), and CPU "
+        "for each (less is better). CPU is user and system "
         "time of every process, in µs a transfer; bytes are the whole disk's, a transfer; latency is p50 / p99 / p99.9 in ms, "
         "of a request: of a batch where transfers go in batches.",
         "",
