@@ -76,7 +76,7 @@ class Parsers(unittest.TestCase):
         self.assertEqual(run["posted"], summary["posted"])
         self.assertAlmostEqual(run["per_s"], summary["posted_per_s"], delta=20)
         self.assertEqual(set(run["cpu_s"]), {"bench", "gateway", "n1", "n2", "n3"})
-        for broken in ({"verdict": summary["verdict"] | {"ok": False}}, {"history_indexed": 1}):
+        for broken in ({"verdict": summary["verdict"] | {"ok": False}}, {"history_indexed": 1}, {"sync": None}):
             with self.assertRaises(RuntimeError):
                 ours.parse_summary(summary | broken)
 
@@ -115,7 +115,7 @@ class Tables(unittest.TestCase):
         alone = {"name": "two", "title": "theirs alone", "peers": {}, "notes": [], "ours": [],
                  "runs": {"redis": [made_up(50)], "etcd": [made_up(20)]}}
         self.rows = table.summarise([first, *others, alone])
-        self.names = {"ours": "**ours**", "redis": "Redis"}
+        self.names = {"ours": "paycore", "redis": "Redis"}
 
     def test_ratios_are_of_medians(self):
         first, ten = self.rows[0], self.rows[1]
@@ -130,7 +130,7 @@ class Tables(unittest.TestCase):
                  "memory_bytes": 2**34, "kernel": "6.1", "file_system": "ext4", "load_average": "0 0 0", "quiet": False}
         result = {"environment": about, "rounds": 3, "seconds": 10.0, "names": self.names, "rows": self.rows}
         text = table.markdown(result)
-        self.assertIn("| first | **ours** | 100 / 200 / 300 |  | 2 (a 1, b 1) | 250 | 1 / 2 / – |", text)
+        self.assertIn("| first | **paycore** | 100 / 200 / 300 |  | 2 (a 1, b 1) | 250 | 1 / 2 / – |", text)
         self.assertIn("|  | Redis | 50 / 50 / 50 | 4.00 ×, CPU 0.50 × | 4 (a 2, b 2) | 250 | – / 2 / – |", text)
         self.assertIn("5.00 × one, CPU 1.00 ×", text)
         self.assertEqual(text.count("theirs alone"), 1)
@@ -142,6 +142,9 @@ class Tables(unittest.TestCase):
         self.assertEqual(set(plots), {"one.svg", "n.svg", "n-cpu.svg"})
         for drawing in plots.values():
             self.assertEqual(xml.etree.ElementTree.fromstring(drawing).tag, "{http://www.w3.org/2000/svg}svg")
+
+    def test_axes_end_in_round_numbers(self):
+        self.assertEqual([plot.round_up(value) for value in (0.7, 1, 10.1, 343_490, 0)], [0.8, 1, 20, 400_000, 1])
 
     def test_rows_are_found_by_name_and_group(self):
         self.assertEqual([row["name"] for row in rows.chosen(["cross", "full-hot"])], ["full-hot", "cross-0", "cross-100"])

@@ -44,6 +44,8 @@ def parse_summary(summary):
     verdict = summary["verdict"]
     if not verdict["ok"]:
         raise RuntimeError(f"the verdict is not ok: {json.dumps(verdict)[:1000]}")
+    if summary["sync"] != "fdatasync":
+        raise RuntimeError(f"its nodes sync by {summary['sync']}")
     indexed = summary.get("history_indexed")
     if indexed is not None and indexed != 2 * summary["posted"]:
         raise RuntimeError(f"{summary['posted']} were posted, and {indexed} lines of statements are indexed")
@@ -72,8 +74,8 @@ def run(row, folder, seconds):
     folder.parent.mkdir(parents=True, exist_ok=True)
     command = [str(BINARY), "bench", *row["ours"], "--duration", f"{seconds:g}s", "--out", str(folder)]
     watch = proc.Watch(folder.parent)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         said, ended = [], None
         for line in process.stdout:
             said.append(line)
@@ -84,10 +86,17 @@ def run(row, folder, seconds):
         watch.stop()
         if code != 0:
             raise RuntimeError(f"paycore bench ended with {code}:\n{''.join(said[-20:])}")
+        profile = json.loads((folder / "env.json").read_text(encoding="utf-8"))["profile"]
+        if profile != "release":
+            raise RuntimeError(f"{BINARY} is a {profile} build")
         outcome = parse_summary(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
         outcome["written"] = None if ended is None else watch.between(ended - outcome["seconds"], ended)
         outcome["command"] = " ".join(["paycore", "bench", *row["ours"], "--duration", f"{seconds:g}s"])
         return outcome
     finally:
         watch.stop()
+        # Its nodes end with it.
+        if process.poll() is None:
+            process.kill()
+            process.wait()
         shutil.rmtree(folder, ignore_errors=True)

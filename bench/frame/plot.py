@@ -1,7 +1,7 @@
 """Plots as SVG, drawn here: bars for a row with peers, a line for a series of ours."""
 
 from html import escape
-from math import log10
+from math import floor, log10
 
 WIDTH, LEFT, RIGHT, BAR = 760, 220, 150, 30
 OURS, PEER, INK, FAINT = "#1a6fb5", "#b0b7bf", "#20262c", "#e3e6e9"
@@ -37,7 +37,7 @@ def line(title, what, points):
     """`points`: (x, spread); x by its logarithm."""
     height, bottom, top = 340, 290, 60
     least, most = log10(points[0][0]), log10(points[-1][0])
-    peak = max(values["max"] for _, values in points) or 1
+    peak = round_up(max(values["max"] for _, values in points))
 
     def place(x, y):
         across = (log10(x) - least) / (most - least) if most > least else 0.5
@@ -47,8 +47,7 @@ def line(title, what, points):
     for share in (0, 0.25, 0.5, 0.75, 1):
         y = bottom - share * (bottom - top)
         parts.append(f'<path d="M80 {y:.1f}H{WIDTH - 40}" stroke="{FAINT}"/>')
-        parts.append(f'<text x="72" y="{y + 4:.1f}" text-anchor="end">{peak * share:,.3g}</text>'
-                     if peak < 100 else f'<text x="72" y="{y + 4:.1f}" text-anchor="end">{peak * share:,.0f}</text>')
+        parts.append(f'<text x="72" y="{y + 4:.1f}" text-anchor="end">{peak * share:,.{0 if peak >= 100 else 2}f}</text>')
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(x, values["median"]) for x, values in points))
     parts.append(f'<polyline points="{path}" fill="none" stroke="{OURS}" stroke-width="2"/>')
     for at, values in points:
@@ -60,6 +59,14 @@ def line(title, what, points):
             f'<text x="{x:.1f}" y="{bottom + 22}" text-anchor="middle">{at:,}</text>',
         ]
     return _svg(height, f"{title}: {what}", parts)
+
+
+def round_up(value):
+    """The next of 1, 2, 4 and 8 times a power of ten: a quarter of it is a round number too."""
+    if value <= 0:
+        return 1
+    power = 10 ** floor(log10(value))
+    return next(power * times for times in (1, 2, 4, 8, 10) if power * times >= value)
 
 
 def all_plots(rows, names):

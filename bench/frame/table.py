@@ -79,7 +79,7 @@ def row_lines(row, names):
         )
         times = held_against(row["to_base"], f" {row.get('base')}") if who == "ours" else held_against(row["ratios"].get(who))
         total = middle(side["cpu_us"]["all"])
-        yield (f"| {'' if index else row['title']} | {names.get(who, who)} "
+        yield (f"| {'' if index else row['title']} | {f'**{names[who]}**' if who == 'ours' else names.get(who, who)} "
                f"| {three(side['per_s'])} | {times} | {total}{f' ({cpu})' if cpu else ''} "
                f"| {middle(side['written'])} | {latency} |")
 
