@@ -60,7 +60,7 @@ plants: planted
 # The same work by us and by peers, in turn: all rows, or those named in ROWS. Hours; the machine must be quiet.
 bench:
 	cargo build --release
-	bench/peers/install
+	-bench/peers/install
 	bench/run $(ROWS)
 
 # The seeds that failed once, some that never did, and equal traces in different processes.

@@ -22,8 +22,8 @@ def _tigerbeetle(**row):
 SPAWN = ["--spawn", "3"]
 ONE_CALL = ["transfer-single", *SPAWN]
 
-# Many transfers in one request: PostgreSQL's best are sets of 50 in one transaction, Redis's are pipelines.
-MANY = {"postgres": _postgres(bulk=50, clients=4), "redis": _redis(connections=4, pipeline=1024)}
+# Many transfers in one request: PostgreSQL's best are sets of 80 in one transaction, Redis's are pipelines.
+MANY = {"postgres": _postgres(bulk=80, clients=4), "redis": _redis(connections=50, pipeline=64)}
 # One transfer a request.
 ONE = {"postgres": _postgres(clients=32), "redis": _redis(connections=256)}
 
@@ -32,14 +32,14 @@ ROWS = [
      "peers": {"tigerbeetle": _tigerbeetle(), **MANY}},
     {"name": "full-hot", "title": "full batches, 80 % to one merchant", "ours": ["transfer-hot", *SPAWN],
      "base": "full-uniform",
-     "peers": {"tigerbeetle": _tigerbeetle(hot=80), "postgres": _postgres(bulk=50, clients=4, hot=80),
-               "redis": _redis(connections=4, pipeline=1024, hot=80)}},
+     "peers": {"tigerbeetle": _tigerbeetle(hot=80), "postgres": _postgres(bulk=80, clients=4, hot=80),
+               "redis": _redis(connections=50, pipeline=64, hot=80)}},
     {"name": "full-one-replica", "title": "full batches, one replica", "ours": ["transfer-uniform", "--spawn", "1"],
      "base": "full-uniform", "peers": {"tigerbeetle": _tigerbeetle(replicas=1), **MANY}},
     {"name": "full-random-keys", "title": "full batches, random keys, one replica",
      "ours": ["transfer-uniform", "--spawn", "1", "--keys", "random"], "base": "full-one-replica",
      "peers": {"tigerbeetle": _tigerbeetle(replicas=1, keys="random"),
-               "postgres": _postgres(bulk=50, clients=4, keys="random"), "redis": MANY["redis"]}},
+               "postgres": _postgres(bulk=80, clients=4, keys="random"), "redis": MANY["redis"]}},
     {"name": "single-unary-4", "title": "single calls, 256 callers on 4 connections, gRPC",
      "ours": [*ONE_CALL, "--connections", "4", "--inflight", "64"],
      "peers": {"postgres": ONE["postgres"], "redis": ONE["redis"], "etcd": {"accounts": ACCOUNTS},
@@ -50,7 +50,7 @@ ROWS = [
      "ours": [*ONE_CALL, "--connections", "256", "--door", "http"], "peers": ONE},
     {"name": "session-1024", "title": "session streams, 4 connections, 1,024 in flight",
      "ours": [*ONE_CALL, "--door", "session", "--connections", "4", "--inflight", "1024"],
-     "peers": {"postgres": ONE["postgres"], "redis": _redis(connections=4, pipeline=1024)}},
+     "peers": {"postgres": ONE["postgres"], "redis": MANY["redis"]}},
     {"name": "single-merchant", "title": "single calls, all to one merchant",
      "ours": ["transfer-hot", *SPAWN, "--hot", "100%", "--door", "unary", "--connections", "4", "--inflight", "64"],
      "base": "single-unary-4",

@@ -3,7 +3,7 @@
 A transaction puts two accounts and one record, if the record is not there yet: its own benchmark's `txn-put` with three
 operations, and a comparison for the key. It reads nothing and adds nothing up, so it does less than a transfer.
 Debian has no benchmark of etcd's, so a small gRPC client of ours drives it. Its best, as `bench/run --tune etcd` shows by
-trying: 4 connections with 64 calls open on each; fewer leave its batches empty, more only wait. No compaction and no
+trying: 4 connections with 64 calls open on each; 16 do a little less, and more connections only wait. No compaction and no
 snapshot falls into a run. What is never turned off: fsync (it has `--unsafe-no-fsync`).
 """
 

@@ -3,8 +3,8 @@
 Its best, as `bench/run --tune redis` shows by trying:
 - A Lua script, loaded once and called by its hash: one request and one answer for each transfer.
 - A Unix socket (ours goes over TCP), one benchmark thread: the server is one thread too, and there are two cores.
-- 50 connections for single transfers: each turn of the event loop answers all of them after one sync. With pipelines the
-  same sync serves more.
+- 256 connections for single transfers: each turn of the event loop answers all that wait after one sync, and 50 are fewer.
+- 50 connections with 64 requests in a pipeline where many may be under way; longer pipelines and fewer connections do less.
 - No snapshots and no rewriting of the log fall into a run; no I/O threads, which would take the client's core.
 What is never turned off: appendfsync always.
 """
@@ -84,22 +84,22 @@ def run(row, folder, seconds, warm_up_s):
     connections, pipeline, accounts = row.get("connections", 50), row.get("pipeline", 1), row["accounts"]
     server = Server(folder, accounts, row.get("settings", {}))
     try:
-        def drive(count):
+        def drive(count, turn):
             command = [common.program("redis-benchmark"), "-s", str(server.socket), "-n", str(count)]
             command += ["-c", str(connections), "-P", str(pipeline), "-r", str(RANGE), "--precision", "3"]
             if row.get("threads", 1) > 1:
                 command += ["--threads", str(row["threads"])]
-            command += ["EVALSHA", server.sha, "0", *["__rand_int__"] * 5, str(accounts), str(row.get("hot", 0))]
+            command += ["EVALSHA", server.sha, "0", *["__rand_int__"] * 5, str(accounts), str(row.get("hot", 0)), turn]
             return proc.run_client(command, env=server.environment)
 
         # A first guess of two thousand, then as many as the warm-up's time holds.
         guess = 2_000
-        for length in (warm_up_s, seconds):
-            count, took, _ = parse_benchmark(drive(guess)[0])
+        for turn, length in (("first", warm_up_s), ("warm", seconds)):
+            count, took, _ = parse_benchmark(drive(guess, turn)[0])
             guess = max(connections * pipeline, round(count / max(took, 0.001) * length))
         before, cpu_before = int(server.ask("DBSIZE")), proc.cpu_s(server.process)
         disk_before = proc.written(server.folder)
-        output, client_cpu_s = drive(guess)
+        output, client_cpu_s = drive(guess, "measured")
         written = proc.difference(proc.written(server.folder), disk_before)
         cpu_s = proc.cpu_s(server.process) - cpu_before
         requests, length, latency_us = parse_benchmark(output)
@@ -121,5 +121,6 @@ def run(row, folder, seconds, warm_up_s):
 TUNE = [
     {"connections": 50}, {"connections": 256}, {"connections": 50, "threads": 2},
     {"connections": 50, "settings": {"io-threads": "2"}},
-    {"connections": 4, "pipeline": 64}, {"connections": 4, "pipeline": 1024}, {"connections": 50, "pipeline": 64},
+    {"connections": 4, "pipeline": 1024}, {"connections": 16, "pipeline": 256}, {"connections": 50, "pipeline": 64},
+    {"connections": 50, "pipeline": 256},
 ]
