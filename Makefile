@@ -57,10 +57,11 @@ failpoints: planted
 plants: planted
 	PAYCORE_PLANTED_SIM=$(CURDIR)/target/planted/sim cargo test --workspace --test planted -- --nocapture
 
-# Full batches over three real processes, with the leader killed on the way.
+# The same work by us and by peers, in turn: all rows, or those named in ROWS. Hours; the machine must be quiet.
 bench:
 	cargo build --release
-	target/release/paycore bench transfer-uniform --spawn 3 --duration 30s --chaos leader-kill@10s --out runs/bench
+	-bench/peers/install
+	bench/run $(ROWS)
 
 # The seeds that failed once, some that never did, and equal traces in different processes.
 seeds:

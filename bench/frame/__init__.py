@@ -1,0 +1,1 @@
+"""What runs us and the peers in turn, and writes down what came of it."""
