@@ -209,8 +209,11 @@ fn settle(
                     live = false;
                     return Some(());
                 }
-                let is_whole =
-                    said.contains("the state is here again") || said.contains("a bad checkpoint");
+                // Only the older of two checkpoints may have needed it: that one goes with it, and nothing is to be had back.
+                let was_spare = stopped && !path.exists();
+                let is_whole = was_spare
+                    || said.contains("the state is here again")
+                    || said.contains("a bad checkpoint");
                 (there > 0 && is_whole && said.contains(&file)).then_some(())
             });
             if !live {
@@ -221,7 +224,7 @@ fn settle(
             assert!(expected == Ends::Rebuilt || fell_back, "{place}: {said}");
             match (expected, stopped) {
                 (Ends::FellBack, _) => "fell back",
-                (_, true) => "stopped by itself, then rebuilt",
+                (_, true) => "stopped by itself, then whole",
                 (_, false) => "rebuilt",
             }
         }
